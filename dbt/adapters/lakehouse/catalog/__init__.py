@@ -1,0 +1,13 @@
+"""The catalog: branches, commits and entries of the whole lake.
+
+================  ====================================================================
+``model``         the values: keys, entries, changes, commits, refs, conflicts, runs
+``refs``          the grammar of ref expressions and of branch and tag names
+``graph``         merge bases and ancestry, over a look-up function
+``merge``         three-way merge, pure
+``base``          the protocol that every catalog implements
+``sql_catalog``   SQLite and PostgreSQL, through SQLAlchemy (``schema.sql``)
+================  ====================================================================
+
+``model``, ``refs``, ``graph`` and ``merge`` do no I/O.
+"""

@@ -1,0 +1,141 @@
+"""The seam that every catalog implements: a git-like store of what the lake holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from dbt.adapters.lakehouse.catalog.model import (
+    Change,
+    Commit,
+    Entry,
+    Key,
+    MergeResult,
+    Put,
+    Ref,
+    RefKind,
+    RunRecord,
+)
+
+
+class Catalog(Protocol):
+    """Refs, commits and entries.
+
+    Safe for use by several threads and processes at once. Every write is one transaction and a compare-and-swap: it
+    either finds what its caller expected and happens whole, or raises and changes nothing. A new catalog has one
+    branch, ``main``, at an empty first commit.
+    """
+
+    # refs
+    def resolve(self, ref: str) -> Commit:
+        """The commit that a ref expression leads to (grammar: ``refs``). Raises ``RefNotFound``, ``InvalidRef``."""
+        ...
+
+    def refs(self, kind: RefKind | None = None) -> list[Ref]:
+        """All branches and tags by name, run branches included."""
+        ...
+
+    def create_ref(self, name: str, kind: RefKind, at: str, *, run: str | None = None) -> Ref:
+        """Name the commit that the ref expression ``at`` leads to. Costs the same at any size of the lake.
+
+        Raises ``RefExists``, ``RefNotFound``, ``InvalidRef``.
+        """
+        ...
+
+    def assign(self, branch: str, to: str, *, expected: str) -> Ref:
+        """Move a branch to the commit that ``to`` leads to. ``expected`` is its head now, else ``HeadMoved``."""
+        ...
+
+    def protect(self, branch: str, protected: bool) -> Ref:
+        """Set or clear protection."""
+        ...
+
+    def delete_ref(self, name: str, *, expected: str) -> None:
+        """Forget a name; commits stay until garbage collection. Raises ``RefNotFound``, ``HeadMoved``, ``RefProtected``."""
+        ...
+
+    # states and history
+    def entries(self, commit: str, schema: str | None = None) -> dict[Key, Entry]:
+        """Everything that stands at a commit (id), or in one schema of it."""
+        ...
+
+    def lookup(self, commit: str, keys: Iterable[Key]) -> dict[Key, Entry]:
+        """Those of the keys that exist at a commit (id)."""
+        ...
+
+    def log(self, commit: str, limit: int | None = None, *, first_parent: bool = True) -> list[Commit]:
+        """A commit and its ancestors, newest first."""
+        ...
+
+    def changes(self, commit: str) -> tuple[Change, ...]:
+        """What a commit changed against its first parent."""
+        ...
+
+    def diff(self, old: str, new: str) -> tuple[Change, ...]:
+        """What differs between two commits (ids), by key. Costs by what changed, not by what exists."""
+        ...
+
+    def contents(self, ids: Iterable[str]) -> dict[str, Entry]:
+        """Entries by content id."""
+        ...
+
+    # writes
+    def commit(
+        self,
+        branch: str,
+        puts: Sequence[Put],
+        *,
+        author: str,
+        message: str,
+        expected_head: str | None = None,
+        run: str | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> Commit:
+        """Append a commit to a branch.
+
+        With ``expected_head`` the branch must be there. Each put's ``expected`` must hold at the head. Else
+        ``HeadMoved``, which names what was found. Raises ``RefProtected`` on a protected branch.
+        """
+        ...
+
+    def merge(
+        self,
+        source: str,
+        target: str,
+        *,
+        author: str,
+        message: str,
+        expected_target: str | None = None,
+        run: str | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        dry_run: bool = False,
+        accept_tainted: bool = False,
+    ) -> MergeResult:
+        """Three-way merge of the commit that ``source`` leads to into the branch ``target``, in one transaction.
+
+        On conflicts nothing is changed and the result lists them. Raises ``TaintedError`` if it would bring commits of
+        runs whose status is not clean, other than those of ``run`` itself and the runs it continues;
+        ``HeadMoved`` if the target is not at ``expected_target``.
+        """
+        ...
+
+    # runs
+    def save_run(self, record: RunRecord) -> None:
+        """Insert or update the record of a run, by id."""
+        ...
+
+    def run(self, run_id: str) -> RunRecord | None:
+        """One run, by id or unique prefix of at least four characters."""
+        ...
+
+    def runs(self, limit: int | None = None) -> list[RunRecord]:
+        """Runs, newest first."""
+        ...
+
+    def heartbeat(self, run_id: str) -> None:
+        """Say that the process of an open run lives."""
+        ...
+
+    def close(self) -> None:
+        """Give back connections; the catalog is not used after that."""
+        ...

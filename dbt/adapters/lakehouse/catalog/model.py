@@ -1,0 +1,257 @@
+"""The catalog's values. All frozen; none knows a database."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from dbt.adapters.lakehouse.tables.values import Column
+
+
+@dataclass(frozen=True, order=True)
+class Key:
+    """Where an entry lives: schema and name, folded to lower case since DuckDB's names ignore case.
+
+    A key with an empty name stands for the schema itself.
+    """
+
+    schema: str
+    name: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "schema", self.schema.lower())
+        object.__setattr__(self, "name", self.name.lower())
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}" if self.name else self.schema
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableEntry:
+    """An Iceberg table at one state.
+
+    ``rows`` and ``size_bytes`` are totals of the snapshot. ``node`` is the dbt node (or tool) that wrote it, ``inputs``
+    the content ids of the entries it was computed from, by key (``schema.name``), as far as known.
+    """
+
+    schema: str
+    name: str
+    metadata_location: str
+    table_uuid: str
+    snapshot_id: int | None
+    location: str
+    columns: tuple[Column, ...]
+    rows: int
+    size_bytes: int
+    comment: str | None = None
+    node: str | None = None
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    kind: Literal["table"] = "table"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewEntry:
+    """A view: its SELECT in DuckDB's SQL, with fully qualified names, and its columns when it was created."""
+
+    schema: str
+    name: str
+    sql: str
+    columns: tuple[Column, ...]
+    comment: str | None = None
+    node: str | None = None
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    kind: Literal["view"] = "view"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchemaEntry:
+    """A schema that was created, so that it exists while empty."""
+
+    schema: str
+    name: Literal[""] = ""
+    kind: Literal["schema"] = "schema"
+
+
+Entry = TableEntry | ViewEntry | SchemaEntry
+
+_ENTRY_TYPES: dict[str, type[TableEntry] | type[ViewEntry] | type[SchemaEntry]] = {
+    "table": TableEntry,
+    "view": ViewEntry,
+    "schema": SchemaEntry,
+}
+
+
+def key_of(entry: Entry) -> Key:
+    """The key an entry is filed under."""
+    return Key(entry.schema, entry.name)
+
+
+def entry_to_json(entry: Entry) -> str:
+    """Canonical JSON: the same entry gives the same text, which ``content_id`` hashes."""
+    return json.dumps(dataclasses.asdict(entry), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def entry_from_json(text: str) -> Entry:
+    """The inverse of ``entry_to_json``; keys it does not know are refused with ``TypeError``."""
+    raw: dict[str, Any] = json.loads(text)
+    if "columns" in raw:
+        raw["columns"] = tuple(Column(**column) for column in raw["columns"])
+    return _ENTRY_TYPES[raw["kind"]](**raw)
+
+
+def content_id(entry: Entry) -> str:
+    """SHA-256 of the canonical JSON, 40 hex digits: two entries are the same exactly if their ids are."""
+    return hashlib.sha256(entry_to_json(entry).encode()).hexdigest()[:40]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One key before and after, as content ids; None where it did not or does not exist."""
+
+    key: Key
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Put:
+    """A wish: let ``entry`` stand at ``key`` (None: let nothing stand there), provided ``expected`` stands there now.
+
+    ``expected`` is a content id, None for "nothing there", or ``ANY``.
+    """
+
+    key: Key
+    entry: Entry | None
+    expected: str | None
+
+
+ANY = "*"
+"""As ``Put.expected``: whatever stands there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    """An immutable state of the lake.
+
+    ``id`` is 40 hex digits, the hash of everything else here and of the commit's changes. ``parents``: none for the
+    first commit, one for a change, two for a merge (target first). ``time`` is UTC. ``run`` names the dbt invocation
+    that made it, if one did; ``provenance`` is JSON-able and says how it came about.
+    """
+
+    id: str
+    parents: tuple[str, ...]
+    author: str
+    message: str
+    time: datetime
+    run: str | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+class RefKind(enum.StrEnum):
+    """What a name is."""
+
+    BRANCH = "branch"
+    TAG = "tag"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ref:
+    """A branch or tag and the commit it names. ``run`` is set on run branches. ``created_at`` is UTC."""
+
+    name: str
+    kind: RefKind
+    commit: str
+    created_at: datetime
+    protected: bool = False
+    run: str | None = None
+
+
+class ConflictKind(enum.StrEnum):
+    """Why two changes of one key cannot both hold."""
+
+    BOTH_CHANGED = "both_changed"
+    BOTH_CREATED = "both_created"
+    CHANGED_AND_DROPPED = "changed_and_dropped"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conflict:
+    """One key that source and target of a merge both changed since their merge base.
+
+    ``source_commit`` and ``target_commit`` are the newest commits on each side that changed it, where known.
+    """
+
+    key: Key
+    kind: ConflictKind
+    base: str | None
+    source: str | None
+    target: str | None
+    source_commit: Commit | None = None
+    target_commit: Commit | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeResult:
+    """What a merge did, or with ``dry_run`` would do.
+
+    ``commit`` is the merge commit; None if there was nothing to merge, on a dry run, or on conflicts. ``changes`` are
+    those that the target gets (or would get, the conflicting ones left out).
+    """
+
+    base: str
+    changes: tuple[Change, ...]
+    conflicts: tuple[Conflict, ...] = ()
+    commit: Commit | None = None
+
+
+class RunStatus(enum.StrEnum):
+    """Where a run stands.
+
+    OPEN: working. PASSED: passed, left on its branch (``publish: manual``). PUBLISHED: merged. FAILED: ended with errors.
+    ABANDONED: cancelled, or its process died. CONTINUED: failed or abandoned, and another run that started from
+    its branch has passed.
+    """
+
+    OPEN = "open"
+    PASSED = "passed"
+    PUBLISHED = "published"
+    FAILED = "failed"
+    ABANDONED = "abandoned"
+    CONTINUED = "continued"
+
+    @property
+    def clean(self) -> bool:
+        """Whether what the run wrote may reach another branch (invariant 6)."""
+        return self in (RunStatus.PASSED, RunStatus.PUBLISHED, RunStatus.CONTINUED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """A dbt invocation that wrote, as the catalog remembers it.
+
+    ``id`` is dbt's invocation id; ``branch`` its run branch, ``target`` the branch it publishes to, ``base`` the commit
+    it read from. ``owner`` says which process works on it (``host:pid:start``). ``heartbeat_at`` is when that process
+    last said that it lives. ``continues`` names the run whose branch it started from. ``published`` is the merge
+    commit. Times are UTC.
+    """
+
+    id: str
+    branch: str
+    target: str
+    base: str
+    command: str
+    status: RunStatus
+    owner: str
+    started_at: datetime
+    heartbeat_at: datetime
+    finished_at: datetime | None = None
+    continues: str | None = None
+    published: str | None = None
+    error: str | None = None
+    nodes: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,180 @@
+"""Every error this package raises on purpose.
+
+::
+
+    LakehouseError
+    ├── ConfigError            a profile, model configuration or argument is wrong
+    ├── RefError
+    │   ├── RefNotFound        no such branch, tag or commit
+    │   ├── RefExists          the name is taken
+    │   ├── InvalidRef         the name or ref expression is malformed
+    │   └── RefProtected       the branch takes merges only
+    ├── ConflictError
+    │   ├── HeadMoved          a branch is not where the caller expected it
+    │   └── MergeConflict      both sides changed the same tables
+    ├── TaintedError           a merge would carry what a run that did not pass wrote
+    ├── NotInLake              no such table, view or schema at a ref
+    ├── CatalogError           the catalog is missing, corrupt, locked or of another version
+    ├── StorageError           a file could not be read, written or deleted
+    ├── TableError
+    │   ├── UnsupportedType    a column's type has no place in an Iceberg table
+    │   ├── SchemaMismatch     rows and table do not fit together
+    │   └── ConstraintViolated rows break a constraint of the model's contract
+    └── JobError
+        ├── SqlError           DuckDB refused or failed the statement
+        ├── PythonModelError   the model's own Python raised
+        ├── JobCancelled       somebody cancelled it
+        └── OutOfMemory        it needs more memory than its limit and could not spill
+
+A message is fact, ids, next step, in one or two sentences. ``kind`` is stable and meant for scripts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from dbt.adapters.lakehouse.catalog.model import Conflict
+
+
+class LakehouseError(Exception):
+    """Root of the tree; ``str()`` is the message for people, ``kind`` the name for scripts."""
+
+    kind: ClassVar[str] = "error"
+
+
+class ConfigError(LakehouseError):
+    """A profile key, model configuration or argument is wrong; the message names it, its value and what is right."""
+
+    kind = "config"
+
+
+class RefError(LakehouseError):
+    """Something is wrong with a branch, tag or commit that was named."""
+
+    kind = "ref"
+
+
+class RefNotFound(RefError):
+    """No branch, tag or commit answers to the ref."""
+
+    kind = "ref_not_found"
+
+
+class RefExists(RefError):
+    """A branch or tag of that name exists already."""
+
+    kind = "ref_exists"
+
+
+class InvalidRef(RefError):
+    """The text is not a name or ref expression."""
+
+    kind = "invalid_ref"
+
+
+class RefProtected(RefError):
+    """The branch is protected: it changes by merges alone and cannot be deleted."""
+
+    kind = "ref_protected"
+
+
+class ConflictError(LakehouseError):
+    """Somebody else was faster; nothing was changed."""
+
+    kind = "conflict"
+
+
+class HeadMoved(ConflictError):
+    """A compare-and-swap found another head or another entry than expected."""
+
+    kind = "head_moved"
+
+
+class MergeConflict(ConflictError):
+    """Both sides of a merge changed the same keys; ``conflicts`` says which and how."""
+
+    kind = "merge_conflict"
+
+    def __init__(self, message: str, conflicts: Sequence[Conflict] = ()) -> None:
+        super().__init__(message)
+        self.conflicts = tuple(conflicts)
+
+
+class TaintedError(LakehouseError):
+    """A merge would carry entries that a run which did not pass has written (invariant 6)."""
+
+    kind = "tainted"
+
+
+class NotInLake(LakehouseError):
+    """A table, view or schema does not exist at the ref that was read."""
+
+    kind = "not_in_lake"
+
+
+class CatalogError(LakehouseError):
+    """The catalog cannot be opened or used: missing, corrupt, locked for too long, or of another version."""
+
+    kind = "catalog"
+
+
+class StorageError(LakehouseError):
+    """A file or folder of the warehouse cannot be read, written, listed or deleted."""
+
+    kind = "storage"
+
+
+class TableError(LakehouseError):
+    """Rows cannot become, or join, an Iceberg table."""
+
+    kind = "table"
+
+
+class UnsupportedType(TableError):
+    """A column has a type that an Iceberg table cannot hold; the message names column, type and a cast that works."""
+
+    kind = "unsupported_type"
+
+
+class SchemaMismatch(TableError):
+    """The columns of a query and those of the table they go to do not fit together."""
+
+    kind = "schema_mismatch"
+
+
+class ConstraintViolated(TableError):
+    """Rows break a not null, unique, primary key or check constraint."""
+
+    kind = "constraint"
+
+
+class JobError(LakehouseError):
+    """A job ran and did not end well."""
+
+    kind = "job"
+
+
+class SqlError(JobError):
+    """DuckDB refused or failed a statement; the message is DuckDB's own."""
+
+    kind = "sql"
+
+
+class PythonModelError(JobError):
+    """A Python model raised; the message carries its traceback."""
+
+    kind = "python_model"
+
+
+class JobCancelled(JobError):
+    """The job was cancelled before it finished."""
+
+    kind = "cancelled"
+
+
+class OutOfMemory(JobError):
+    """The job needs more memory than its limit and could not spill the rest to disk."""
+
+    kind = "out_of_memory"

@@ -1,0 +1,35 @@
+"""What a lake is made of, as frozen values. No dbt, no environment, no I/O."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+class PublishMode(enum.StrEnum):
+    """When what a run wrote becomes visible on its target's branch."""
+
+    ON_SUCCESS = "on_success"
+    EACH_NODE = "each_node"
+    MANUAL = "manual"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LakeSettings:
+    """Where a lake is and how it is reached.
+
+    ``warehouse`` is the URI of its root folder (``file:///…`` without a slash at the end), ``catalog`` a SQLAlchemy URL.
+    ``database`` is the name its relations carry in SQL. ``memory_limit`` (``4GB``) is for each worker; None lets the
+    workers share what DuckDB would take. ``duckdb_settings`` and ``extensions`` are applied to every worker.
+    """
+
+    warehouse: str
+    catalog: str
+    database: str = "lake"
+    workers: int = 1
+    memory_limit: str | None = None
+    temp_directory: str | None = None
+    extensions: tuple[str, ...] = ()
+    duckdb_settings: Mapping[str, str] = field(default_factory=dict)
+    storage_options: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,70 @@
+"""What goes into a write and what comes out of it. Values only: importing this costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column as readers see it: ``type`` is DuckDB's name of it, ``field_id`` Iceberg's (0 in views)."""
+
+    name: str
+    type: str
+    field_id: int = 0
+    required: bool = False
+    comment: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constraints:
+    """What rows must satisfy before a write may commit.
+
+    ``not_null``: column names. ``unique``: sets of columns (a primary key is one of these and not null as well);
+    rows with a null in the set never clash. ``primary_key`` becomes Iceberg's identifier fields. ``checks``: SQL
+    expressions over the columns, by name or "" (false breaks it; null does not).
+    """
+
+    not_null: tuple[str, ...] = ()
+    unique: tuple[tuple[str, ...], ...] = ()
+    primary_key: tuple[str, ...] = ()
+    checks: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSpec:
+    """What a table shall be like, apart from its rows.
+
+    ``location`` is the URI of the table's own folder (``file:///…``), ``table_uuid`` its identity, kept when a table is
+    replaced. ``partition_by`` holds column names and Iceberg transforms (``day(ts)``, ``bucket(16, id)``); ``sort_by``
+    columns with optional ``asc|desc`` and ``nulls first|last``. Comments become Iceberg docs.
+    """
+
+    location: str
+    table_uuid: str
+    partition_by: tuple[str, ...] = ()
+    sort_by: tuple[str, ...] = ()
+    properties: Mapping[str, str] = field(default_factory=dict)
+    comment: str | None = None
+    column_comments: Mapping[str, str] = field(default_factory=dict)
+    constraints: Constraints = field(default_factory=Constraints)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A table after a write: where its new metadata is, and what a catalog entry says of it.
+
+    ``rows`` and ``size_bytes`` are totals of the table, ``rows_written`` and ``rows_deleted`` what this write did.
+    """
+
+    metadata_location: str
+    table_uuid: str
+    snapshot_id: int | None
+    location: str
+    columns: tuple[Column, ...]
+    rows: int
+    size_bytes: int
+    comment: str | None = None
+    rows_written: int = 0
+    rows_deleted: int = 0
