@@ -1,0 +1,7 @@
+"""The one seam above everything else: a lake, the runs on it, and their sessions.
+
+============  ==================================================================
+``base``      the protocols and their values
+``embedded``  all in this process: SQLite catalog, DuckDB workers
+============  ==================================================================
+"""
