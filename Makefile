@@ -1,0 +1,58 @@
+# Targets for people and for CI. `make help` lists them.
+#
+#   make demo                    make test WORKERS=4
+#   make test PYTHON=python3.12  make test ARGS="-k merge"
+
+PYTHON  ?= python3
+VENV    ?= .venv
+WORKERS ?= 2
+ARGS    ?=
+
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# Where the variable is set (in many containers), every start of Python would compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test bench lint format clean
+
+help: ## what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+install: $(STAMP) ## the environment, in .venv; the other targets see to it themselves
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+		echo "Python 3.11, 3.12 or 3.13 is needed, and '$(PYTHON)' is: $$($(PYTHON) --version 2>&1)."; \
+		echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@echo "Installing the project and its pinned dependencies into $(VENV) (once; about a minute)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,sample,postgres]'
+	@touch $@
+
+demo: $(STAMP) ## branch, run, failure, fix and merge on 336,776 flights, in ./demo
+	@$(BIN)/python sample_project/demo.py $(ARGS)
+
+test: $(STAMP) ## lint, types and the whole test suite
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -n $(WORKERS) --durations=15 --durations-min=1 $(ARGS)
+
+bench: $(STAMP) ## measure against DuckDB, pyiceberg and dbt-duckdb on this machine
+	$(BIN)/pytest tests/benchmarks -n 0 -s $(ARGS)
+
+lint: $(STAMP) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## let ruff put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove the environment and everything that can be made again
+	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf sample_project/lake sample_project/raw sample_project/target sample_project/logs
+	find dbt tests sample_project -type d -name __pycache__ -prune -exec rm -rf {} +
