@@ -1,0 +1,84 @@
+"""Runs the code of a dbt Python model against a DuckDB connection."""
+
+from __future__ import annotations
+
+import linecache
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import duckdb
+
+from dbt.adapters.lakehouse.errors import PythonModelError
+from dbt.adapters.lakehouse.jobs.job import PythonCode
+
+RESULT = "__lakehouse_python_result"
+"""The name under which ``expose`` makes a model's result readable in SQL."""
+
+
+def run_model(source: PythonCode, cursor: duckdb.DuckDBPyConnection) -> Any:
+    """Call ``model(dbt, session)`` and return what it returns.
+
+    ``dbt.ref`` and ``dbt.source`` give DuckDB relations, ``session`` is the connection. Raises ``PythonModelError`` with a
+    traceback whose lines are those of the user's file.
+    """
+    filename = source.path
+    # Registered so that tracebacks can show the source line even where the file itself is not at hand.
+    linecache.cache[filename] = (len(source.code), None, source.code.splitlines(keepends=True), filename)
+    namespace: dict[str, Any] = {"__name__": "__dbt_python_model__", "__file__": filename}
+    try:
+        exec(compile(source.code, filename, "exec"), namespace)
+        dbt_object = namespace["dbtObj"](_loader(cursor))
+        return namespace["model"](dbt_object, cursor)
+    except duckdb.InterruptException:
+        raise
+    except Exception as error:
+        raise PythonModelError(_explain(error, filename)) from error
+
+
+def _loader(cursor: duckdb.DuckDBPyConnection) -> Callable[[str], duckdb.DuckDBPyRelation]:
+    def load(relation: str) -> duckdb.DuckDBPyRelation:
+        return cursor.sql(f"SELECT * FROM {relation}")
+
+    return load
+
+
+def _explain(error: BaseException, filename: str) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    # What is above the user's file is this adapter's business and would only hide the line that matters.
+    first = next((i for i, frame in enumerate(frames) if frame.filename == filename), 0)
+    lines = traceback.format_list(frames[first:])
+    return "Python model failed:\n" + "".join(lines) + "".join(traceback.format_exception_only(error)).rstrip()
+
+
+def expose(result: Any, cursor: duckdb.DuckDBPyConnection) -> str:
+    """Make a model's result readable as the relation ``RESULT`` and return a SELECT of it.
+
+    Takes DuckDB relations, Arrow tables, batches, readers and datasets, pandas and polars frames. Raises
+    ``PythonModelError`` for anything else.
+    """
+    if isinstance(result, duckdb.DuckDBPyRelation):
+        try:
+            result.create_view(RESULT, replace=True)
+        except duckdb.Error:
+            # A relation over Python objects, or of a connection the model opened itself, cannot become a view here.
+            cursor.register(RESULT, result.to_arrow_table())
+        return f"SELECT * FROM {RESULT}"
+    kind = f"{type(result).__module__}.{type(result).__qualname__}"
+    if kind.startswith("polars."):
+        frame = result.collect() if hasattr(result, "collect") else result
+        if not hasattr(frame, "to_arrow"):
+            raise PythonModelError(_wrong_type(kind))
+        cursor.register(RESULT, frame.to_arrow())
+    elif kind.startswith(("pandas.", "pyarrow.")) and not kind.endswith((".Series", "Array")):
+        cursor.register(RESULT, result)
+    else:
+        raise PythonModelError(_wrong_type(kind))
+    return f"SELECT * FROM {RESULT}"
+
+
+def _wrong_type(kind: str) -> str:
+    return (
+        f"the model returned a {kind}; "
+        "return a DuckDB relation, a pandas or polars DataFrame, or an Arrow table, record batch reader or dataset"
+    )

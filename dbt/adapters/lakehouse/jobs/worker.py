@@ -1,0 +1,194 @@
+"""Runs jobs in an engine: binds their inputs, executes, writes, answers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import duckdb
+
+from dbt.adapters.lakehouse.errors import JobCancelled
+from dbt.adapters.lakehouse.jobs import python_model
+from dbt.adapters.lakehouse.jobs.engine import Engine, duckdb_errors, qualified, quote
+from dbt.adapters.lakehouse.jobs.job import Alter, Append, Create, Describe, Edit, Job, JobResult, PythonCode, Query
+from dbt.adapters.lakehouse.settings import LakeSettings
+from dbt.adapters.lakehouse.tables.values import Column, Written
+
+
+class Worker:
+    """A warm engine and, between ``begin`` and ``end``, one session's connection in it.
+
+    Temporary tables and settings live as long as the session. One job at a time; ``cancel`` may come from any thread.
+    """
+
+    def __init__(self, settings: LakeSettings) -> None:
+        self._engine = Engine(settings)
+        self._cursor: duckdb.DuckDBPyConnection | None = None
+        self._home: tuple[str, str] | None = None
+        self._cancelled = threading.Event()
+
+    def begin(self) -> None:
+        """Start a session; the connection is made by its first job."""
+        self._cancelled.clear()
+
+    def end(self) -> None:
+        """End the session: its temporary tables and settings are gone."""
+        if self._cursor is not None:
+            self._cursor.close()
+        self._cursor = self._home = None
+
+    def cancel(self) -> None:
+        """Interrupt the job that runs, and refuse further ones until the next ``begin``."""
+        self._cancelled.set()
+        cursor = self._cursor
+        if cursor is not None:
+            cursor.interrupt()
+
+    def close(self) -> None:
+        """Stop the engine."""
+        self.end()
+        self._engine.close()
+
+    def run(self, job: Job) -> JobResult:
+        """Run one job. Raises ``SqlError``, ``PythonModelError``, ``OutOfMemory``, ``JobCancelled``, and ``TableError``s."""
+        if self._cancelled.is_set():
+            raise JobCancelled("the run was cancelled before this job started")
+        with duckdb_errors(self._engine.memory_limit):
+            cursor = self._connect(job)
+            self._engine.bind(job.inputs)
+            for statement in job.setup:
+                cursor.execute(statement)
+            return self._act(cursor, job)
+
+    def _connect(self, job: Job) -> duckdb.DuckDBPyConnection:
+        if self._cursor is None or self._home != (job.database, job.default_schema):
+            self.end()
+            self._cursor = self._engine.cursor(job.database, job.default_schema)
+            self._home = (job.database, job.default_schema)
+        return self._cursor
+
+    def _act(self, cursor: duckdb.DuckDBPyConnection, job: Job) -> JobResult:
+        action = job.action
+        match action:
+            case Query():
+                return _query(cursor, action)
+            case Describe():
+                return JobResult(columns=describe(cursor, action.sql))
+            case Create():
+                return self._write(cursor, action, lambda sql: _create(cursor, action, sql))
+            case Append():
+                return self._write(cursor, action, lambda sql: _append(cursor, action, sql))
+            case Edit():
+                return self._edit(cursor, action)
+            case Alter():
+                return JobResult(written=_alter(cursor, action))
+
+    def _write(
+        self, cursor: duckdb.DuckDBPyConnection, action: Create | Append, write: Callable[[str], Written]
+    ) -> JobResult:
+        with _rows(cursor, action.sql, action.python) as sql:
+            written = write(sql)
+        return JobResult(written=written, rows_affected=written.rows_written)
+
+    def _edit(self, cursor: duckdb.DuckDBPyConnection, action: Edit) -> JobResult:
+        from dbt.adapters.lakehouse.tables import rows, writer
+
+        target = action.target
+        assert target.metadata_location is not None
+        base = target.metadata_location
+        name = (target.database, target.schema, target.name)
+        if action.source is not None:
+            cursor.execute(f"CREATE OR REPLACE TEMP TABLE {quote(action.source)} AS {action.sql}")
+            if action.on_schema_change != "ignore":
+                base = writer.evolve(cursor, f"SELECT * FROM {quote(action.source)}", base, action.on_schema_change)
+        # The statements name the table itself, so a real table takes the place of its view while they run.
+        self._engine.ensure_schema(target.database, target.schema)
+        self._engine.unbind(name)
+
+        def edit(_table: str) -> None:
+            for statement in action.statements:
+                cursor.execute(statement)
+
+        try:
+            written = rows.patch(
+                cursor,
+                base,
+                matching=action.matching,
+                edit=edit,
+                alias=action.alias,
+                work_table=qualified(*name),
+                constraints=action.constraints,
+            )
+        finally:
+            if action.source is not None:
+                cursor.execute(f"DROP TABLE IF EXISTS {quote(action.source)}")
+        return JobResult(written=written, rows_affected=max(written.rows_written, written.rows_deleted))
+
+
+class _rows:  # noqa: N801 - used as a function: the rows of SQL or of a Python model, as a SELECT
+    """Context in which a SELECT gives the rows of a query or of a Python model."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, sql: str | None, python: PythonCode | None) -> None:
+        self._cursor, self._sql, self._python = cursor, sql, python
+
+    def __enter__(self) -> str:
+        if self._python is None:
+            assert self._sql is not None
+            return self._sql
+        return python_model.expose(python_model.run_model(self._python, self._cursor), self._cursor)
+
+    def __exit__(self, *_: object) -> None:
+        if self._python is not None:
+            self._cursor.execute(f"DROP VIEW IF EXISTS {python_model.RESULT}")
+
+
+def describe(cursor: duckdb.DuckDBPyConnection, sql: str) -> tuple[Column, ...]:
+    """Columns of a SELECT, bound but not run."""
+    rows = cursor.execute(f"DESCRIBE {sql}").fetchall()
+    return tuple(Column(name=row[0], type=row[1], required=row[2] == "NO") for row in rows)
+
+
+def _query(cursor: duckdb.DuckDBPyConnection, action: Query) -> JobResult:
+    cursor.execute(action.sql)
+    description = cursor.description
+    if not description or not action.fetch:
+        return JobResult()
+    if _is_count(description):
+        counted = cursor.fetchall()
+        return JobResult(rows_affected=counted[0][0] if counted else 0)
+    columns = tuple(Column(name=column[0], type=str(column[1])) for column in description)
+    if action.arrow:
+        return JobResult(columns=columns, arrow=cursor.to_arrow_table())
+    rows: list[tuple[Any, ...]] = cursor.fetchall() if action.limit is None else cursor.fetchmany(action.limit)
+    return JobResult(columns=columns, rows=rows)
+
+
+def _is_count(description: list[tuple[Any, ...]]) -> bool:
+    # DML on temporary tables answers with one column of this name; a SELECT may call a column so, with other case.
+    return len(description) == 1 and description[0][0] == "Count" and str(description[0][1]) == "BIGINT"
+
+
+def _create(cursor: duckdb.DuckDBPyConnection, action: Create, sql: str) -> Written:
+    from dbt.adapters.lakehouse.tables import writer
+
+    return writer.create(cursor, sql, action.spec, replaces=action.replaces)
+
+
+def _append(cursor: duckdb.DuckDBPyConnection, action: Append, sql: str) -> Written:
+    from dbt.adapters.lakehouse.tables import writer
+
+    write = writer.overwrite if action.overwrite else writer.append
+    return write(
+        cursor,
+        sql,
+        action.base,
+        on_schema_change=action.on_schema_change,  # type: ignore[arg-type] # checked where the job was made
+        constraints=action.constraints,
+    )
+
+
+def _alter(cursor: duckdb.DuckDBPyConnection, action: Alter) -> Written:
+    from dbt.adapters.lakehouse.tables import evolve
+
+    return evolve.apply(cursor, action.base, action.alterations)

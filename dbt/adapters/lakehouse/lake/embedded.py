@@ -1,0 +1,121 @@
+"""A lake in this process: catalog in SQLite (or PostgreSQL), DuckDB workers, no server."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import uuid
+from datetime import UTC, datetime
+
+from dbt.adapters.lakehouse.catalog.base import Catalog
+from dbt.adapters.lakehouse.catalog.model import RunRecord, RunStatus
+from dbt.adapters.lakehouse.errors import LakehouseError
+from dbt.adapters.lakehouse.executors.local import LocalExecutor
+from dbt.adapters.lakehouse.jobs.job import Job, Query
+from dbt.adapters.lakehouse.lake.base import Check, RunRequest
+from dbt.adapters.lakehouse.run.lifecycle import LakeRun, is_dead
+from dbt.adapters.lakehouse.run.session import RunSession
+from dbt.adapters.lakehouse.run.state import Snapshot, State
+from dbt.adapters.lakehouse.settings import LakeSettings
+
+
+class EmbeddedLake:
+    """See ``lake.base.Lake``."""
+
+    def __init__(self, settings: LakeSettings, catalog: Catalog) -> None:
+        self.settings = settings
+        self._catalog = catalog
+        self._executor = LocalExecutor(settings)
+
+    @classmethod
+    def open(cls, settings: LakeSettings, *, create: bool = True) -> EmbeddedLake:
+        """Open a lake; with ``create``, make it where there is none. Raises ``CatalogError``, ``StorageError``."""
+        # Imported late: SQLAlchemy takes a fifth of a second that commands which read nothing need not pay.
+        from dbt.adapters.lakehouse.catalog.sql_catalog import SqlCatalog
+        from dbt.adapters.lakehouse.storage import storage_for
+
+        if create:
+            storage_for(settings.warehouse, settings.storage_options).make_root(settings.warehouse)
+        return cls(settings, SqlCatalog.open(settings.catalog, create=create))
+
+    @property
+    def catalog(self) -> Catalog:
+        """Branches, commits and entries."""
+        return self._catalog
+
+    def open_run(self, request: RunRequest) -> LakeRun:
+        """See ``lake.base.Lake``."""
+        if request.continues is not None:
+            self._sweep()
+        return LakeRun(self._catalog, self._executor, self.settings, request)
+
+    def read(self, ref: str, default_schema: str = "main") -> RunSession:
+        """See ``lake.base.Lake``."""
+        own = Snapshot(self._catalog, self._catalog.resolve(ref).id)
+        return RunSession(
+            state=State(self._catalog, self.settings.database, own),
+            executor=self._executor,
+            settings=self.settings,
+            default_schema=default_schema,
+            run=None,
+        )
+
+    def runs(self, limit: int | None = None) -> list[RunRecord]:
+        """See ``lake.base.Lake``."""
+        self._sweep()
+        return self._catalog.runs(limit)
+
+    def _sweep(self) -> None:
+        """Mark open runs whose process is gone as abandoned."""
+        for record in self._catalog.runs():
+            if is_dead(record):
+                self._catalog.save_run(
+                    dataclasses.replace(
+                        record,
+                        status=RunStatus.ABANDONED,
+                        finished_at=datetime.now(UTC),
+                        error="the process that worked on this run is gone",
+                    )
+                )
+
+    def check(self) -> list[Check]:
+        """See ``lake.base.Lake``."""
+        return [self._check_warehouse(), self._check_catalog(), self._check_duckdb()]
+
+    def _check_warehouse(self) -> Check:
+        from dbt.adapters.lakehouse.storage import storage_for
+
+        uri = f"{self.settings.warehouse}/.check-{uuid.uuid4().hex}"
+        try:
+            storage = storage_for(self.settings.warehouse, self.settings.storage_options)
+            storage.write_new(uri, b"ok")
+            ok = storage.read(uri) == b"ok"
+            storage.delete(uri)
+        except LakehouseError as error:
+            return Check(name="warehouse", ok=False, detail=str(error))
+        return Check(name="warehouse", ok=ok, detail=self.settings.warehouse)
+
+    def _check_catalog(self) -> Check:
+        try:
+            refs = self._catalog.refs()
+        except LakehouseError as error:
+            return Check(name="catalog", ok=False, detail=str(error))
+        return Check(name="catalog", ok=True, detail=f"{len(refs)} branches and tags")
+
+    def _check_duckdb(self) -> Check:
+        lease = self._executor.lease()
+        try:
+            action = Query(sql="SELECT version(), current_setting('memory_limit'), current_setting('threads')")
+            job = Job(key="check", database=self.settings.database, default_schema="main", action=action)
+            version, memory, threads = lease.run(job).rows[0]
+        except LakehouseError as error:
+            return Check(name="duckdb", ok=False, detail=str(error))
+        finally:
+            lease.release()
+        spill = self.settings.temp_directory or tempfile.gettempdir()
+        return Check(name="duckdb", ok=True, detail=f"{version}, {memory} and {threads} threads, spills to {spill}")
+
+    def close(self) -> None:
+        """See ``lake.base.Lake``."""
+        self._executor.close()
+        self._catalog.close()

@@ -1,0 +1,12 @@
+"""A run: one state read, changes made on a branch of its own, one merge at the end.
+
+==============  ======================================================================
+``values``      names, builds, results
+``lifecycle``   a run from its first write to publish, fail or abandon
+``state``       what a run sees: a commit plus its own writes
+``session``     one thread's way in: statements, builds, look-ups
+``inputs``      what a job's SQL reads, as the job's inputs
+``statements``  what a SQL statement does to the lake; ``tokens`` beneath it
+``changes``     INSERT, UPDATE, DELETE, MERGE, CREATE, ALTER, DROP, COMMENT on lake relations
+==============  ======================================================================
+"""

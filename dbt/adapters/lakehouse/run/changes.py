@@ -1,0 +1,320 @@
+"""What users write by hand against lake relations, in hooks, operations and their own materializations.
+
+Rows are changed by the user's own statement, to the letter, on a table that stands in for the lake's while it runs; here
+is only decided which rows that table must hold, and what becomes of names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from dbt.adapters.lakehouse.catalog.model import Entry, Key, SchemaEntry, TableEntry, ViewEntry
+from dbt.adapters.lakehouse.errors import ConfigError, NotInLake, SqlError
+from dbt.adapters.lakehouse.jobs.job import Alter, Alteration, Create, Edit, Query
+from dbt.adapters.lakehouse.run.alterations import Retype, parse_alteration
+from dbt.adapters.lakehouse.run.statements import Kind, Reference, Statement
+from dbt.adapters.lakehouse.run.tokens import tokenize
+from dbt.adapters.lakehouse.run.values import Name, Result
+from dbt.adapters.lakehouse.tables.values import Constraints, TableSpec
+
+if TYPE_CHECKING:
+    from dbt.adapters.lakehouse.run.session import RunSession
+
+_STAGED = "__lakehouse_new_table"
+
+
+def apply(session: RunSession, statement: Statement) -> Result:
+    """Carry out a statement that is neither a query nor DuckDB's own business."""
+    name = None if statement.temporary else session.planner.resolve(statement.target)
+    if statement.kind in (Kind.CREATE_SCHEMA, Kind.DROP_SCHEMA):
+        name = _schema_name(session, statement.target)
+    if name is None or _is_temporary(session, statement, name):
+        answer = session.submit(Query(sql=statement.sql), session.planner.inputs(statement.sql))
+        return Result(columns=answer.columns, rows=answer.rows, rows_affected=answer.rows_affected)
+    session.writable(name.database, str(name))
+    return _HANDLERS[statement.kind](session, statement, name)
+
+
+def _is_temporary(session: RunSession, statement: Statement, name: Name) -> bool:
+    """Whether an unqualified target that the lake does not hold may be a temporary relation of the session."""
+    if statement.kind in (Kind.CREATE_TABLE, Kind.CREATE_VIEW, Kind.CREATE_SCHEMA, Kind.DROP_SCHEMA):
+        return False
+    target = statement.target
+    return not target.database and not target.schema and session.state.get(name) is None
+
+
+def _schema_name(session: RunSession, target: Reference) -> Name | None:
+    """``CREATE SCHEMA`` names a schema where other statements name a relation."""
+    database = target.schema or session.database
+    if session.state.snapshot(database) is None:
+        return None
+    return Name(database=database, schema=target.name, name="")
+
+
+def _table(session: RunSession, name: Name) -> TableEntry:
+    entry = session.state.get(name)
+    if isinstance(entry, ViewEntry):
+        raise SqlError(f"{name} is a view; its rows cannot be changed")
+    if not isinstance(entry, TableEntry):
+        raise NotInLake(f"table {name} does not exist on this branch")
+    return entry
+
+
+# rows
+
+
+def _edit(session: RunSession, statement: Statement, name: Name) -> Result:
+    """INSERT, UPDATE, DELETE, MERGE, TRUNCATE."""
+    run = session.writable(name.database, str(name))
+    key = Key(name.schema, name.name)
+    with run.lock_for(key):
+        run.own()
+        table = _table(session, name)
+        matching, alias = _concerned(session, statement, table)
+        statements = () if statement.kind is Kind.TRUNCATE else (statement.sql,)
+        action = Edit(target=session.as_input(table), matching=matching, alias=alias, statements=statements)
+        inputs = session.planner.inputs(statement.sql)
+        answer = session.submit(action, inputs)
+        assert answer.written is not None
+        _put_table(session, name, answer.written, table, f"{statement.kind.name.capitalize()} {key}", statement.sql)
+    count = answer.written.rows_written if statement.kind is Kind.INSERT else answer.rows_affected
+    return Result(rows_affected=count, message=f"{statement.kind.name} {count}")
+
+
+def _concerned(session: RunSession, statement: Statement, table: TableEntry) -> tuple[str | None, str]:
+    """Which rows of the table a statement can touch, as a condition on an alias: None means any."""
+    alias = statement.alias or table.name
+    if statement.kind is Kind.TRUNCATE:
+        return "true", alias
+    if statement.kind is Kind.INSERT:
+        return (None if _reads_itself(session, statement, table) else "false"), alias
+    if statement.where is None or _reads_itself(session, statement, table):
+        return None, alias
+    # A condition that names columns in a way that only works on the table's own name falls back to all rows.
+    probe = f"SELECT 1 FROM {_dotted(session, table)} AS {_quote(alias)} WHERE {statement.where}"
+    try:
+        session.describe(probe)
+    except SqlError:
+        return None, alias
+    return statement.where, alias
+
+
+def _reads_itself(session: RunSession, statement: Statement, table: TableEntry) -> bool:
+    """Whether the table's name stands in the statement a second time."""
+    names = {table.name.lower()}
+    mentions = sum(token.is_name and token.name.lower() in names for token in tokenize(statement.sql))
+    return mentions > 1
+
+
+def _put_table(
+    session: RunSession, name: Name, written: object, before: TableEntry | None, message: str, sql: str
+) -> None:
+    from dbt.adapters.lakehouse.run.session import table_entry
+
+    node = before.node if before is not None else None
+    inputs = dict(before.inputs) if before is not None else {}
+    entry = table_entry(name, written, node=node, inputs=inputs)  # type: ignore[arg-type]
+    _put(session, name, entry, message, sql)
+
+
+def _put(session: RunSession, name: Name, entry: Entry | None, message: str, sql: str) -> None:
+    run = session.writable(name.database, str(name))
+    puts: list[tuple[Key, Entry | None]] = [(Key(name.schema, name.name), entry)]
+    if entry is not None and name.name and not session.state.has_schema(name.schema):
+        puts.insert(0, (Key(name.schema, ""), SchemaEntry(schema=name.schema)))
+    run.commit(puts, message, {"statement": sql})
+
+
+# names
+
+
+def _create_table(session: RunSession, statement: Statement, name: Name) -> Result:
+    current = session.state.get(name)
+    if current is not None and statement.if_not_exists:
+        return Result()
+    if current is not None and not statement.or_replace:
+        raise SqlError(f"{name} exists already; say CREATE OR REPLACE, or drop it first")
+    table = current if isinstance(current, TableEntry) else None
+    spec = session.table_spec(name, table)
+    setup: tuple[str, ...] = ()
+    if statement.body is None:
+        setup = (f"CREATE OR REPLACE TEMP TABLE {_STAGED} ({statement.columns})",)
+        columns = session.describe(f"SELECT * FROM {_STAGED}", setup)
+        declared = session.submit(Query(sql=f"DESCRIBE {_STAGED}")).rows
+        required = tuple(str(row[0]) for row in declared if row[2] == "NO")
+        spec = TableSpec(location=spec.location, table_uuid=spec.table_uuid, constraints=Constraints(not_null=required))
+        body = f"SELECT {', '.join(_quote(c.name) for c in columns)} FROM {_STAGED}"
+    else:
+        body = _renamed(statement)
+    inputs = session.planner.inputs(body)
+    action = Create(spec=spec, sql=body, replaces=table.metadata_location if table is not None else None)
+    answer = session.submit(action, inputs)
+    assert answer.written is not None
+    _put_table(session, name, answer.written, None, f"Create table {name.schema}.{name.name}", statement.sql)
+    return Result(rows_affected=answer.written.rows_written, message=f"CREATE TABLE {answer.written.rows_written}")
+
+
+def _create_view(session: RunSession, statement: Statement, name: Name) -> Result:
+    current = session.state.get(name)
+    if current is not None and statement.if_not_exists:
+        return Result()
+    if current is not None and not (statement.or_replace and isinstance(current, ViewEntry)):
+        raise SqlError(f"{name} exists already; say CREATE OR REPLACE, or drop it first")
+    if statement.body is None:
+        raise SqlError(f"CREATE VIEW {name} has no query")
+    session.create_view(name, _renamed(statement))
+    return Result(message="CREATE VIEW")
+
+
+def _renamed(statement: Statement) -> str:
+    """The query of CREATE … AS, with the column names of ``CREATE … (a, b) AS`` if there are any."""
+    assert statement.body is not None
+    if statement.columns is None:
+        return statement.body
+    return f"SELECT * FROM ({statement.body}) AS renamed({statement.columns})"
+
+
+def _drop(session: RunSession, statement: Statement, name: Name) -> Result:
+    current = session.state.get(name)
+    wanted = TableEntry if statement.kind is Kind.DROP_TABLE else ViewEntry
+    if current is None:
+        if statement.if_exists:
+            return Result()
+        raise NotInLake(f"{name} does not exist on this branch")
+    if not isinstance(current, wanted):
+        raise SqlError(f"{name} is a {current.kind}, not a {'table' if wanted is TableEntry else 'view'}")
+    _put(session, name, None, f"Drop {name.schema}.{name.name}", statement.sql)
+    return Result(message="DROP")
+
+
+def _create_schema(session: RunSession, statement: Statement, name: Name) -> Result:
+    if session.state.has_schema(name.schema):
+        if statement.if_not_exists or statement.or_replace:
+            return Result()
+        raise SqlError(f"schema {name.schema!r} exists already")
+    _put(session, name, SchemaEntry(schema=name.schema), f"Create schema {name.schema}", statement.sql)
+    return Result(message="CREATE SCHEMA")
+
+
+def _drop_schema(session: RunSession, statement: Statement, name: Name) -> Result:
+    if not session.state.has_schema(name.schema):
+        if statement.if_exists:
+            return Result()
+        raise NotInLake(f"schema {name.schema!r} does not exist on this branch")
+    held = session.relations(name.database, name.schema)
+    if held and not statement.cascade:
+        raise SqlError(
+            f"schema {name.schema!r} holds {len(held)} relations; say DROP SCHEMA … CASCADE to drop them too"
+        )
+    puts: list[tuple[Key, Entry | None]] = [(Key(entry.schema, entry.name), None) for entry in held]
+    if session.state.own.get(Key(name.schema, "")) is not None:
+        puts.append((Key(name.schema, ""), None))
+    run = session.writable(name.database, name.schema)
+    run.commit(puts, f"Drop schema {name.schema}", {"statement": statement.sql})
+    return Result(message="DROP SCHEMA")
+
+
+def _alter(session: RunSession, statement: Statement, name: Name) -> Result:
+    current = session.state.get(name)
+    if current is None:
+        if statement.if_exists:
+            return Result()
+        raise NotInLake(f"{name} does not exist on this branch")
+    wish = parse_alteration(statement.body or "")
+    if isinstance(wish, str):
+        return _rename(session, statement, name, current, wish)
+    table = _table(session, name)
+    if isinstance(wish, Retype):
+        return _rewrite(session, statement, name, table, wish.select_sql(_dotted(session, table)))
+    if wish is None:
+        raise SqlError(f"this ALTER TABLE is not supported on lake tables: {statement.sql}")
+    answer = session.submit(Alter(base=table.metadata_location, alterations=(wish,)))
+    _put_table(session, name, answer.written, table, f"Alter {name.schema}.{name.name}", statement.sql)
+    return Result(message="ALTER TABLE")
+
+
+def _rewrite(session: RunSession, statement: Statement, name: Name, table: TableEntry, sql: str) -> Result:
+    spec = session.table_spec(name, table)
+    action = Create(spec=spec, sql=sql, replaces=table.metadata_location)
+    answer = session.submit(action, session.planner.inputs(sql))
+    _put_table(session, name, answer.written, table, f"Alter {name.schema}.{name.name}", statement.sql)
+    return Result(message="ALTER TABLE")
+
+
+def _rename(session: RunSession, statement: Statement, name: Name, current: Entry, to: str) -> Result:
+    import dataclasses
+
+    target = Name(database=name.database, schema=name.schema, name=to)
+    if session.state.get(target) is not None and Key(name.schema, to) != Key(name.schema, name.name):
+        raise SqlError(f"{target} exists already; drop it first")
+    moved = dataclasses.replace(current, name=to)
+    run = session.writable(name.database, str(name))
+    puts: list[tuple[Key, Entry | None]] = [(Key(name.schema, name.name), None), (Key(name.schema, to), moved)]
+    if puts[0][0] == puts[1][0]:
+        puts.pop(0)
+    run.commit(puts, f"Rename {name.schema}.{name.name} to {to}", {"statement": statement.sql})
+    return Result(message="ALTER")
+
+
+def _comment(session: RunSession, statement: Statement, name: Name) -> Result:
+    import dataclasses
+
+    current = session.state.get(name)
+    if current is None:
+        raise NotInLake(f"{name} does not exist on this branch")
+    text = _literal(session, statement.body or "NULL")
+    column = statement.columns
+    if column is not None and column.lower() not in {c.name.lower() for c in getattr(current, "columns", ())}:
+        raise NotInLake(f"{name} has no column {column!r}")
+    message = f"Comment on {name.schema}.{name.name}"
+    if isinstance(current, ViewEntry):
+        if column is None:
+            entry = dataclasses.replace(current, comment=text)
+        else:
+            columns = tuple(
+                dataclasses.replace(c, comment=text) if c.name.lower() == column.lower() else c for c in current.columns
+            )
+            entry = dataclasses.replace(current, columns=columns)
+        _put(session, name, entry, message, statement.sql)
+        return Result(message="COMMENT")
+    table = _table(session, name)
+    wish = Alteration(what="comment" if column is None else "column_comment", column=column or "", to=text)
+    answer = session.submit(Alter(base=table.metadata_location, alterations=(wish,)))
+    _put_table(session, name, answer.written, table, message, statement.sql)
+    return Result(message="COMMENT")
+
+
+def _literal(session: RunSession, text: str) -> str | None:
+    rows = session.submit(Query(sql=f"SELECT {text}")).rows
+    value = rows[0][0] if rows else None
+    return None if value is None else str(value)
+
+
+def _unsupported(session: RunSession, statement: Statement, name: Name) -> Result:
+    raise ConfigError(f"{statement.kind.name} is not supported on {name}")
+
+
+def _dotted(session: RunSession, table: TableEntry) -> str:
+    return str(Name(database=session.database, schema=table.schema, name=table.name))
+
+
+def _quote(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+_HANDLERS: dict[Kind, Callable[[RunSession, Statement, Name], Result]] = {
+    Kind.INSERT: _edit,
+    Kind.UPDATE: _edit,
+    Kind.DELETE: _edit,
+    Kind.MERGE: _edit,
+    Kind.TRUNCATE: _edit,
+    Kind.CREATE_TABLE: _create_table,
+    Kind.CREATE_VIEW: _create_view,
+    Kind.CREATE_SCHEMA: _create_schema,
+    Kind.DROP_TABLE: _drop,
+    Kind.DROP_VIEW: _drop,
+    Kind.DROP_SCHEMA: _drop_schema,
+    Kind.ALTER: _alter,
+    Kind.COMMENT: _comment,
+}

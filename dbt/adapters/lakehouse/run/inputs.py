@@ -1,0 +1,101 @@
+"""From the relations that SQL names to a job's inputs: metadata locations and view definitions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from dbt.adapters.lakehouse.catalog.model import Entry, Key, SchemaEntry, TableEntry, ViewEntry
+from dbt.adapters.lakehouse.jobs.job import Input
+from dbt.adapters.lakehouse.run.state import State
+from dbt.adapters.lakehouse.run.statements import Reference, reads, requalify
+from dbt.adapters.lakehouse.run.values import Name
+
+
+class InputPlanner:
+    """Finds what a session's SQL reads in the session's state."""
+
+    def __init__(self, state: State, database: str, default_schema: str) -> None:
+        self._state = state
+        self._database = database
+        self._default_schema = default_schema
+
+    def resolve(self, reference: Reference) -> Name | None:
+        """The full name that a reference may mean; None if it names another database than a state of the lake."""
+        if reference.database and self._state.snapshot(reference.database) is None:
+            return None
+        return Name(
+            database=reference.database or self._database,
+            schema=reference.schema or self._default_schema,
+            name=reference.name,
+        )
+
+    def inputs(self, *texts: str) -> tuple[Input, ...]:
+        """The inputs of a job that runs these statements; views come after what they read."""
+        found: dict[tuple[str, str, str], Input] = {}
+        catalogs: set[str] = set()
+        for text in texts:
+            seen = reads(text)
+            if seen.catalog:
+                catalogs.add(self._database)
+            self._collect(seen.relations, found)
+        for database in catalogs:
+            self._mirror(database, found)
+        return tuple(found.values())
+
+    def keys(self, inputs: Iterable[Input]) -> dict[str, str]:
+        """Content ids of what the inputs are in the session's own state, by key: provenance."""
+        known: dict[str, str] = {}
+        for item in inputs:
+            snapshot = self._state.snapshot(item.database)
+            content = snapshot.content(Key(item.schema, item.name)) if snapshot is not None else None
+            if content is not None and snapshot is not None:
+                suffix = "" if self._state.is_own(item.database) else f"@{snapshot.commit}"
+                known[f"{item.schema}.{item.name}{suffix}"] = content
+        return known
+
+    def _collect(self, references: Iterable[Reference], found: dict[tuple[str, str, str], Input]) -> None:
+        # In a fixed order, so that the same SQL gives the same job.
+        for reference in sorted(references, key=lambda r: (r.database, r.schema, r.name)):
+            name = self.resolve(reference)
+            if name is None:
+                continue
+            entry = self._state.get(name)
+            if isinstance(entry, TableEntry | ViewEntry):
+                self._add(name.database, entry, found)
+
+    def _add(self, database: str, entry: Entry, found: dict[tuple[str, str, str], Input]) -> None:
+        place = (database.lower(), entry.schema.lower(), entry.name.lower())
+        if place in found:
+            return
+        database = self._database if self._state.is_own(database) else database
+        if isinstance(entry, TableEntry):
+            found[place] = Input(
+                database=database, schema=entry.schema, name=entry.name, metadata_location=entry.metadata_location
+            )
+        elif isinstance(entry, ViewEntry):
+            # A view at another ref reads what stood at that ref, not what stands here.
+            sql = entry.sql if self._state.is_own(database) else requalify(entry.sql, self._at(database))
+            self._collect(reads(sql).relations, found)
+            found[place] = Input(database=database, schema=entry.schema, name=entry.name, sql=sql, is_view=True)
+
+    def _at(self, database: str) -> Callable[[Reference], tuple[str, str, str] | None]:
+        def rename(reference: Reference) -> tuple[str, str, str] | None:
+            if reference.database and not self._state.is_own(reference.database):
+                return None
+            return database, reference.schema or self._default_schema, reference.name
+
+        return rename
+
+    def _mirror(self, database: str, found: dict[tuple[str, str, str], Input]) -> None:
+        """All relations of the lake by name and columns alone, for questions to ``information_schema``."""
+        snapshot = self._state.snapshot(database)
+        for entry in snapshot.all() if snapshot is not None else ():
+            place = (database.lower(), entry.schema.lower(), entry.name.lower())
+            if not isinstance(entry, SchemaEntry) and place not in found:
+                found[place] = Input(
+                    database=database,
+                    schema=entry.schema,
+                    name=entry.name,
+                    columns=entry.columns,
+                    is_view=isinstance(entry, ViewEntry),
+                )

@@ -1,0 +1,315 @@
+"""A run from its first write to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import socket
+import threading
+import weakref
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from dbt.adapters.lakehouse.catalog.base import Catalog
+from dbt.adapters.lakehouse.catalog.model import (
+    Commit,
+    Conflict,
+    Entry,
+    Key,
+    Put,
+    RefKind,
+    RunRecord,
+    RunStatus,
+)
+from dbt.adapters.lakehouse.errors import HeadMoved, JobCancelled, LakehouseError, MergeConflict, RefNotFound
+from dbt.adapters.lakehouse.executors.base import Executor
+from dbt.adapters.lakehouse.run.session import RunSession
+from dbt.adapters.lakehouse.run.state import Snapshot, State
+from dbt.adapters.lakehouse.run.values import RunRequest
+from dbt.adapters.lakehouse.settings import LakeSettings, PublishMode
+
+HEARTBEAT_SECONDS = 10.0
+"""How often an open run says that it lives."""
+
+LEASE = timedelta(seconds=60)
+"""After this much silence, a run on another machine counts as dead."""
+
+
+def run_branch(run_id: str) -> str:
+    """The name of a run's own branch."""
+    return f"run/{run_id}"
+
+
+class LakeRun:
+    """One transaction on a branch (see ``lake.base.Run``).
+
+    Reads the commit its target had when it first looked. Its first write makes the run branch; every write is a commit
+    there. With ``publish: each_node`` there is no run branch: every write is a commit on the target itself, and reads see
+    the target as it is.
+    """
+
+    def __init__(self, catalog: Catalog, executor: Executor, settings: LakeSettings, request: RunRequest) -> None:
+        self.catalog = catalog
+        self.executor = executor
+        self.settings = settings
+        self.request = request
+        self.live = request.publish is PublishMode.EACH_NODE
+        self._lock = threading.RLock()
+        self._own: Snapshot | None = None
+        self._record: RunRecord | None = None
+        self._ended = False
+        self._cancelled = threading.Event()
+        self._heart = threading.Event()
+        self._keys: defaultdict[Key, threading.RLock] = defaultdict(threading.RLock)
+        self._sessions: weakref.WeakSet[RunSession] = weakref.WeakSet()
+
+    # reading
+
+    @property
+    def branch(self) -> str | None:
+        """The run branch, once there is one."""
+        return self._record.branch if self._record is not None else None
+
+    def own(self) -> Snapshot:
+        """The state this run reads. Pins it on first use; follows the target when every node is visible at once."""
+        with self._lock:
+            if self._own is None:
+                self._own = Snapshot(self.catalog, self._base())
+            elif self.live:
+                self._own.move(self.catalog.resolve(self.request.branch).id)
+            return self._own
+
+    def _base(self) -> str:
+        target = self._target_head()
+        continued = self._continued()
+        return self.catalog.resolve(continued.branch).id if continued is not None else target
+
+    def _target_head(self) -> str:
+        branch = self.request.branch
+        try:
+            return self.catalog.resolve(branch).id
+        except RefNotFound:
+            if branch == self.request.from_branch:
+                raise
+        # Another process may create it at the same moment; then its branch is as good.
+        with contextlib.suppress(LakehouseError):
+            self.catalog.create_ref(branch, RefKind.BRANCH, self.request.from_branch)
+        return self.catalog.resolve(branch).id
+
+    def _continued(self) -> RunRecord | None:
+        """The run to start from, if it is still there to be continued."""
+        if self.request.continues is None or self.live:
+            return None
+        record = self.catalog.run(self.request.continues)
+        if record is None or record.status.clean or record.target != self.request.branch:
+            return None
+        with contextlib.suppress(RefNotFound):
+            self.catalog.resolve(record.branch)
+            return record
+        return None
+
+    def session(self) -> RunSession:
+        """A session for the calling thread."""
+        own = self.own()
+        session = RunSession(
+            state=State(self.catalog, self.settings.database, own),
+            executor=self.executor,
+            settings=self.settings,
+            default_schema=self.request.default_schema,
+            run=self,
+        )
+        self._sessions.add(session)
+        return session
+
+    def lock_for(self, key: Key) -> threading.RLock:
+        """One write at a time for each key: batches of one model may run on several threads."""
+        with self._lock:
+            return self._keys[key]
+
+    def check_open(self) -> None:
+        """Raise ``JobCancelled`` once the run was cancelled."""
+        if self._cancelled.is_set():
+            raise JobCancelled(f"run {self.request.id[:8]} was cancelled")
+
+    # writing
+
+    def commit(self, puts: Sequence[tuple[Key, Entry | None]], message: str, provenance: Mapping[str, Any]) -> Commit:
+        """Commit changed entries. Raises ``HeadMoved`` if somebody else changed one of them meanwhile."""
+        self.check_open()
+        with self._lock:
+            own = self._own if self._own is not None else self.own()
+            branch = self.request.branch if self.live else self._ensure_branch(own)
+            try:
+                commit = self.catalog.commit(
+                    branch,
+                    [Put(key=key, entry=entry, expected=own.content(key)) for key, entry in puts],
+                    author=self.request.author,
+                    message=message,
+                    run=None if self.live else self.request.id,
+                    provenance={**self.request.provenance, **provenance},
+                )
+            except HeadMoved as error:
+                names = ", ".join(str(key) for key, _ in puts)
+                raise HeadMoved(
+                    f"{names} changed on branch {branch!r} while run {self.request.id[:8]} was computing it ({error}); "
+                    "nothing of it was written, run again"
+                ) from error
+            if self.live:
+                own.move(commit.id)
+            else:
+                own.advance(commit.id, puts)
+            return commit
+
+    def _ensure_branch(self, own: Snapshot) -> str:
+        if self._record is not None:
+            return self._record.branch
+        now = datetime.now(UTC)
+        continued = self._continued()
+        record = RunRecord(
+            id=self.request.id,
+            branch=run_branch(self.request.id),
+            target=self.request.branch,
+            base=own.commit,
+            command=self.request.command,
+            status=RunStatus.OPEN,
+            owner=this_process(),
+            started_at=now,
+            heartbeat_at=now,
+            continues=continued.id if continued is not None else None,
+        )
+        self.catalog.save_run(record)
+        self.catalog.create_ref(record.branch, RefKind.BRANCH, own.commit, run=record.id)
+        self._record = record
+        threading.Thread(target=_beat, args=(self.catalog, record.id, self._heart), daemon=True).start()
+        return record.branch
+
+    # ending
+
+    def publish(self, nodes: Mapping[str, Any] | None = None) -> Commit | None:
+        """See ``lake.base.Run``."""
+        with self._lock:
+            if self._ended or self._record is None:
+                self._ended = True
+                return None
+            self._stop_heart()
+            if self.request.publish is PublishMode.MANUAL:
+                self._save(RunStatus.PASSED, nodes)
+                return None
+            result = self.catalog.merge(
+                self._record.branch,
+                self.request.branch,
+                author=self.request.author,
+                message=f"Publish {self.request.command} (run {self.request.id[:8]})",
+                run=self.request.id,
+                provenance=dict(self.request.provenance),
+            )
+            if result.conflicts:
+                message = self._explain(result.conflicts)
+                self._save(RunStatus.FAILED, nodes, error=message)
+                raise MergeConflict(message, result.conflicts)
+            self._save(RunStatus.PUBLISHED, nodes, published=result.commit.id if result.commit is not None else None)
+            head = self.catalog.resolve(self._record.branch).id
+            self.catalog.delete_ref(self._record.branch, expected=head)
+            return result.commit
+
+    def _explain(self, conflicts: Sequence[Conflict]) -> str:
+        tables = ", ".join(str(conflict.key) for conflict in conflicts)
+        others = sorted(
+            {
+                f"run {c.target_commit.run[:8]}" if c.target_commit.run else f"commit {c.target_commit.id[:8]}"
+                for c in conflicts
+                if c.target_commit is not None
+            }
+        )
+        by = f" by {', '.join(others)}" if others else ""
+        assert self._record is not None
+        return (
+            f"branch {self.request.branch!r} changed{by} while run {self.request.id[:8]} was working: "
+            f"{tables} changed on both sides. Nothing was published; what this run built is on branch "
+            f"{self._record.branch!r}. Run again to build on the new head"
+        )
+
+    def fail(self, reason: str, nodes: Mapping[str, Any] | None = None, *, abandoned: bool = False) -> None:
+        """See ``lake.base.Run``."""
+        with self._lock:
+            if self._ended or self._record is None:
+                self._ended = True
+                return
+            self._stop_heart()
+            self._save(RunStatus.ABANDONED if abandoned else RunStatus.FAILED, nodes, error=reason)
+
+    def _save(
+        self,
+        status: RunStatus,
+        nodes: Mapping[str, Any] | None,
+        *,
+        published: str | None = None,
+        error: str | None = None,
+    ) -> None:
+        assert self._record is not None
+        now = datetime.now(UTC)
+        self._record = dataclasses.replace(
+            self._record,
+            status=status,
+            finished_at=now,
+            heartbeat_at=now,
+            nodes=dict(nodes or {}),
+            published=published,
+            error=error,
+        )
+        self.catalog.save_run(self._record)
+        self._ended = True
+
+    def cancel(self) -> None:
+        """See ``lake.base.Run``."""
+        self._cancelled.set()
+        for session in list(self._sessions):
+            session.cancel()
+
+    def _stop_heart(self) -> None:
+        self._heart.set()
+
+
+def _beat(catalog: Catalog, run_id: str, stop: threading.Event) -> None:
+    while not stop.wait(HEARTBEAT_SECONDS):
+        # A beat that fails is followed by the next; the run itself would notice a catalog that is gone.
+        with contextlib.suppress(LakehouseError):
+            catalog.heartbeat(run_id)
+
+
+def this_process() -> str:
+    """This process as ``host:pid:start``."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_start_of(os.getpid())}"
+
+
+def is_dead(record: RunRecord, now: datetime | None = None) -> bool:
+    """Whether an open run's process is gone: looked up on this machine, judged by silence on others."""
+    if record.status is not RunStatus.OPEN:
+        return False
+    host, _, rest = record.owner.partition(":")
+    pid, _, start = rest.partition(":")
+    if host != socket.gethostname() or not pid.isdigit():
+        return (now or datetime.now(UTC)) - record.heartbeat_at > LEASE
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    # The number may have been given to another process since.
+    return _start_of(int(pid)) != start
+
+
+def _start_of(pid: int) -> str:
+    """When a process was started, where the system tells; else empty."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    fields = stat.rpartition(")")[2].split()
+    # A process that ended but was not waited for yet is no longer at work.
+    return "ended" if fields[0] == "Z" else fields[19]

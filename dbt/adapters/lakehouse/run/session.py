@@ -1,0 +1,305 @@
+"""One thread's way into a run, or into a state that is only read."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote as url_quote
+
+from dbt.adapters.lakehouse.catalog.model import Entry, Key, SchemaEntry, TableEntry, ViewEntry
+from dbt.adapters.lakehouse.errors import ConfigError, JobCancelled, NotInLake, SchemaMismatch
+from dbt.adapters.lakehouse.executors.base import Executor, Lease
+from dbt.adapters.lakehouse.jobs.job import (
+    Action,
+    Append,
+    Create,
+    Describe,
+    Edit,
+    Input,
+    Job,
+    JobResult,
+    PythonCode,
+    Query,
+)
+from dbt.adapters.lakehouse.run import changes
+from dbt.adapters.lakehouse.run.inputs import InputPlanner
+from dbt.adapters.lakehouse.run.state import State
+from dbt.adapters.lakehouse.run.statements import Kind, parse
+from dbt.adapters.lakehouse.run.tokens import split
+from dbt.adapters.lakehouse.run.values import Build, Built, Name, Result
+from dbt.adapters.lakehouse.settings import LakeSettings
+from dbt.adapters.lakehouse.tables.values import Column, TableSpec, Written
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from dbt.adapters.lakehouse.run.lifecycle import LakeRun
+
+
+class RunSession:
+    """See ``lake.base.Session``. Without a run it only reads."""
+
+    def __init__(
+        self, *, state: State, executor: Executor, settings: LakeSettings, default_schema: str, run: LakeRun | None
+    ) -> None:
+        self.state = state
+        self.run = run
+        self.default_schema = default_schema
+        self.database = settings.database
+        self.planner = InputPlanner(state, settings.database, default_schema)
+        self._settings = settings
+        self._executor = executor
+        self._lease: Lease | None = None
+        self._cancelled = False
+
+    # reading
+
+    def execute(self, sql: str, *, fetch: bool = True, limit: int | None = None) -> Result:
+        """See ``lake.base.Session``."""
+        result = Result()
+        for text in split(sql):
+            self._refresh()
+            statement = parse(text)
+            if statement.kind in (Kind.SELECT, Kind.OTHER):
+                result = self._query(text, fetch=fetch, limit=limit)
+            elif statement.kind is not Kind.TRANSACTION:
+                result = changes.apply(self, statement)
+        return result
+
+    def _query(self, sql: str, *, fetch: bool, limit: int | None) -> Result:
+        answer = self.submit(Query(sql=sql, fetch=fetch, limit=limit), self.planner.inputs(sql))
+        return Result(columns=answer.columns, rows=answer.rows, rows_affected=answer.rows_affected)
+
+    def arrow(self, sql: str) -> pa.Table:
+        """See ``lake.base.Session``."""
+        self._refresh()
+        answer = self.submit(Query(sql=sql, arrow=True), self.planner.inputs(sql))
+        if answer.arrow is None:
+            raise ConfigError("the statement gives no rows; only a SELECT can be fetched as Arrow")
+        return answer.arrow
+
+    def describe(self, sql: str, setup: tuple[str, ...] = ()) -> tuple[Column, ...]:
+        """See ``lake.base.Session``."""
+        self._refresh()
+        return self.submit(Describe(sql=sql), self.planner.inputs(sql, *setup), setup).columns
+
+    def lookup(self, name: Name) -> Entry | None:
+        """See ``lake.base.Session``."""
+        self._refresh()
+        return self.state.get(name)
+
+    def relations(self, database: str, schema: str | None = None) -> list[Entry]:
+        """See ``lake.base.Session``."""
+        self._refresh()
+        snapshot = self.state.snapshot(database)
+        entries = snapshot.all(schema) if snapshot is not None else []
+        return [entry for entry in entries if not isinstance(entry, SchemaEntry)]
+
+    def schemas(self, database: str) -> list[str]:
+        """Names of the schemas in a state of the lake."""
+        self._refresh()
+        return self.state.schemas(database)
+
+    def _refresh(self) -> None:
+        if self.run is not None:
+            self.run.own()
+
+    # working
+
+    def submit(self, action: Action, inputs: tuple[Input, ...] = (), setup: tuple[str, ...] = ()) -> JobResult:
+        """Run one job on this session's worker."""
+        if self.run is not None:
+            self.run.check_open()
+        if self._cancelled:
+            raise JobCancelled("the session was cancelled")
+        if self._lease is None:
+            self._lease = self._executor.lease()
+        job = Job(
+            key=uuid.uuid4().hex,
+            database=self.database,
+            default_schema=self.default_schema,
+            action=action,
+            inputs=inputs,
+            setup=setup,
+        )
+        return self._lease.run(job)
+
+    def build(self, build: Build) -> Built:
+        """See ``lake.base.Session``."""
+        run = self.writable(build.name.database, str(build.name))
+        key = Key(build.name.schema, build.name.name)
+        with run.lock_for(key):
+            self._refresh()
+            started = time.perf_counter()
+            current = self.state.own.get(key)
+            table = current if isinstance(current, TableEntry) else None
+            if build.mode != "create" and table is None:
+                raise NotInLake(f"{build.name} is not a table; only create can make it")
+            inputs = self.planner.inputs(*_texts(build))
+            known = self.planner.keys(inputs)
+            answer = self.submit(self._action(build, table), inputs, build.setup)
+            assert answer.written is not None
+            entry = table_entry(build.name, answer.written, node=build.node, inputs=known)
+            provenance = {
+                **build.provenance,
+                "node": build.node,
+                "mode": build.mode,
+                "sql": build.sql,
+                "python": build.python.code if build.python is not None else None,
+                "inputs": known,
+                "rows_written": answer.written.rows_written,
+                "rows_deleted": answer.written.rows_deleted,
+                "seconds": round(time.perf_counter() - started, 6),
+            }
+            run.commit([*self._schema_put(build.name.schema), (key, entry)], f"Build {key}", provenance)
+        return Built(entry=entry, rows_written=answer.written.rows_written, rows_deleted=answer.written.rows_deleted)
+
+    def _action(self, build: Build, table: TableEntry | None) -> Action:
+        python = PythonCode(code=build.python.code, path=build.python.path) if build.python is not None else None
+        if build.mode == "create":
+            spec = self.table_spec(build.name, table, build)
+            replaces = table.metadata_location if table is not None else None
+            return Create(spec=spec, sql=build.sql, python=python, replaces=replaces)
+        assert table is not None
+        if build.mode != "merge":
+            return Append(
+                base=table.metadata_location,
+                sql=build.sql,
+                python=python,
+                overwrite=build.mode == "overwrite",
+                on_schema_change=build.on_schema_change,
+                constraints=build.constraints,
+            )
+        if python is not None:
+            raise ConfigError(f"{build.name}: rows of Python code are merged by way of a table; build that first")
+        return Edit(
+            target=self.as_input(table),
+            matching=build.matching,
+            statements=build.statements,
+            source=build.source,
+            sql=build.sql,
+            on_schema_change=build.on_schema_change,
+            constraints=build.constraints,
+        )
+
+    def create_view(
+        self, name: Name, sql: str, *, node: str | None = None, comment: str | None = None, **more: Any
+    ) -> Built:
+        """See ``lake.base.Session``. ``column_comments``, ``setup`` and ``provenance`` are taken as in ``Build``."""
+        run = self.writable(name.database, str(name))
+        self._refresh()
+        setup = more.get("setup", ())
+        inputs = self.planner.inputs(sql, *setup)
+        columns = self.submit(Describe(sql=sql), inputs, setup).columns
+        _refuse_duplicates(name, columns)
+        comments = {key.lower(): value for key, value in more.get("column_comments", {}).items()}
+        entry = ViewEntry(
+            schema=name.schema,
+            name=name.name,
+            sql=sql,
+            columns=tuple(Column(name=c.name, type=c.type, comment=comments.get(c.name.lower())) for c in columns),
+            comment=comment,
+            node=node,
+            inputs=self.planner.keys(inputs),
+        )
+        key = Key(name.schema, name.name)
+        provenance = {**more.get("provenance", {}), "node": node, "mode": "view", "sql": sql, "inputs": entry.inputs}
+        run.commit([*self._schema_put(name.schema), (key, entry)], f"Create view {key}", provenance)
+        return Built(entry=entry)
+
+    # for ``changes``
+
+    def writable(self, database: str, what: str) -> LakeRun:
+        """The run to write through. Raises ``ConfigError`` in a session that only reads, or for another state's name."""
+        if self.run is None:
+            raise ConfigError(f"{what} cannot be changed here: this session only reads")
+        if not self.state.is_own(database):
+            raise ConfigError(
+                f"{what} is read-only: {database!r} names a fixed state; write to {self.database!r} instead"
+            )
+        return self.run
+
+    def as_input(self, table: TableEntry) -> Input:
+        """A table of the own state as a job's input."""
+        return Input(
+            database=self.database, schema=table.schema, name=table.name, metadata_location=table.metadata_location
+        )
+
+    def table_spec(self, name: Name, table: TableEntry | None, build: Build | None = None) -> TableSpec:
+        """Where a table goes: where it is already, or a new folder under its name."""
+        if table is not None:
+            location, identity = table.location, table.table_uuid
+        else:
+            identity = str(uuid.uuid4())
+            folder = "/".join(url_quote(part, safe="") for part in (name.schema, name.name))
+            location = f"{self._settings.warehouse}/{folder}/{identity[:8]}"
+        if build is None:
+            return TableSpec(location=location, table_uuid=identity)
+        return TableSpec(
+            location=location,
+            table_uuid=identity,
+            partition_by=build.partition_by,
+            sort_by=build.sort_by,
+            properties=build.properties,
+            comment=build.comment,
+            column_comments=build.column_comments,
+            constraints=build.constraints,
+        )
+
+    def _schema_put(self, schema: str) -> list[tuple[Key, Entry | None]]:
+        """The schema's own entry, if this write is the first thing in it."""
+        return [] if self.state.has_schema(schema) else [(Key(schema, ""), SchemaEntry(schema=schema))]
+
+    # ending
+
+    def cancel(self) -> None:
+        """See ``lake.base.Session``."""
+        self._cancelled = True
+        lease = self._lease
+        if lease is not None:
+            lease.cancel()
+
+    def close(self) -> None:
+        """See ``lake.base.Session``."""
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.release()
+
+
+def table_entry(name: Name, written: Written, *, node: str | None, inputs: dict[str, str]) -> TableEntry:
+    """The catalog entry of a table as it was written."""
+    return TableEntry(
+        schema=name.schema,
+        name=name.name,
+        metadata_location=written.metadata_location,
+        table_uuid=written.table_uuid,
+        snapshot_id=written.snapshot_id,
+        location=written.location,
+        columns=written.columns,
+        rows=written.rows,
+        size_bytes=written.size_bytes,
+        comment=written.comment,
+        node=node,
+        inputs=inputs,
+    )
+
+
+def _texts(build: Build) -> tuple[str, ...]:
+    """All SQL in a build that may name relations."""
+    texts = [*build.setup, *build.statements]
+    if build.sql is not None:
+        texts.append(build.sql)
+    if build.python is not None:
+        texts.extend(f"SELECT * FROM {relation}" for relation in build.python.reads)
+    if build.matching is not None:
+        texts.append(f"SELECT {build.matching}")
+    return tuple(texts)
+
+
+def _refuse_duplicates(name: Name, columns: tuple[Column, ...]) -> None:
+    seen: set[str] = set()
+    for column in columns:
+        if column.name.lower() in seen:
+            raise SchemaMismatch(f"view {name} has two columns named {column.name!r}; give one of them an alias")
+        seen.add(column.name.lower())

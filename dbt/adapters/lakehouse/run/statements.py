@@ -1,0 +1,429 @@
+"""What a SQL statement does to the lake: its kind, its target, what it reads.
+
+Heads of statements are read from DuckDB's tokens; bodies (a query, a condition) are passed on to the letter, so nothing a
+user wrote is ever rendered anew. What a SELECT reads comes from DuckDB's own parser.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from dbt.adapters.lakehouse.run.tokens import Token, cut, name_chains, tokenize
+
+
+class Kind(enum.Enum):
+    """What a statement does. OTHER runs in the worker's own DuckDB and does not concern the lake."""
+
+    SELECT = enum.auto()
+    INSERT = enum.auto()
+    UPDATE = enum.auto()
+    DELETE = enum.auto()
+    MERGE = enum.auto()
+    TRUNCATE = enum.auto()
+    CREATE_TABLE = enum.auto()
+    CREATE_VIEW = enum.auto()
+    CREATE_SCHEMA = enum.auto()
+    DROP_TABLE = enum.auto()
+    DROP_VIEW = enum.auto()
+    DROP_SCHEMA = enum.auto()
+    ALTER = enum.auto()
+    COMMENT = enum.auto()
+    TRANSACTION = enum.auto()
+    OTHER = enum.auto()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """A relation as a statement names it; parts it leaves out are empty."""
+
+    database: str = ""
+    schema: str = ""
+    name: str = ""
+
+    @classmethod
+    def of(cls, chain: tuple[str, ...]) -> Reference:
+        """From one, two or three names."""
+        parts = ("", "", *chain)[-3:]
+        return cls(database=parts[0], schema=parts[1], name=parts[2])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """A statement, taken apart as far as the lake needs it.
+
+    ``body`` is the query of CREATE … AS; for ALTER and COMMENT what follows the target. ``where`` is the condition of an
+    UPDATE or DELETE on one table alone; None when all its rows may be concerned. ``columns`` is the text of a column list
+    (``CREATE TABLE t (…)``).
+    """
+
+    kind: Kind
+    sql: str
+    target: Reference = Reference()  # noqa: RUF009 - frozen
+    alias: str | None = None
+    body: str | None = None
+    where: str | None = None
+    columns: str | None = None
+    or_replace: bool = False
+    if_exists: bool = False
+    if_not_exists: bool = False
+    temporary: bool = False
+    cascade: bool = False
+    object_kind: str = ""
+
+
+_SELECT_WORDS = frozenset(
+    {"select", "from", "values", "(", "describe", "desc", "summarize", "show", "table", "explain"}
+)
+_TRANSACTION_WORDS = frozenset({"begin", "commit", "rollback", "start", "end", "abort", "checkpoint"})
+_WRITES = {"insert": Kind.INSERT, "update": Kind.UPDATE, "delete": Kind.DELETE, "merge": Kind.MERGE}
+
+
+def parse(sql: str) -> Statement:
+    """Take one statement apart. What it does not know is OTHER; it never raises on strange SQL."""
+    tokens = tokenize(sql)
+    if not tokens:
+        return Statement(kind=Kind.OTHER, sql=sql)
+    word = tokens[0].word
+    if word == "with":
+        return _parse_with(sql, tokens)
+    if word in _SELECT_WORDS:
+        return Statement(kind=Kind.SELECT, sql=sql)
+    if word in ("pivot", "unpivot", "pivot_wider", "pivot_longer"):
+        return Statement(kind=Kind.SELECT, sql=sql)
+    if word in _TRANSACTION_WORDS:
+        return Statement(kind=Kind.TRANSACTION, sql=sql)
+    reader = _Reader(sql, tokens)
+    if word in _WRITES or word == "truncate":
+        return _parse_write(reader)
+    if word == "create":
+        return _parse_create(reader)
+    if word == "drop":
+        return _parse_drop(reader)
+    if word == "alter":
+        return _parse_alter(reader)
+    if word == "comment":
+        return _parse_comment(reader)
+    return Statement(kind=Kind.OTHER, sql=sql)
+
+
+class _Reader:
+    """Walks the head of a statement."""
+
+    def __init__(self, sql: str, tokens: list[Token], at: int = 0) -> None:
+        self.sql, self.tokens, self.at = sql, tokens, at
+
+    def word(self, ahead: int = 0) -> str:
+        index = self.at + ahead
+        return self.tokens[index].word if index < len(self.tokens) else ""
+
+    def take(self, *words: str) -> bool:
+        """Pass these words if they come next."""
+        if all(self.word(i) == word for i, word in enumerate(words)):
+            self.at += len(words)
+            return True
+        return False
+
+    def name(self) -> Reference | None:
+        """Pass a dotted name of up to three parts."""
+        if self.at >= len(self.tokens) or not self.tokens[self.at].is_name:
+            return None
+        chain = [self.tokens[self.at].name]
+        self.at += 1
+        while self.word() == "." and self.at + 1 < len(self.tokens) and self.tokens[self.at + 1].is_name:
+            chain.append(self.tokens[self.at + 1].name)
+            self.at += 2
+        return Reference.of(tuple(chain)) if len(chain) <= 3 else None
+
+    def alias(self, *ends: str) -> str | None:
+        """Pass ``[AS] alias``, unless one of the words comes that end the head."""
+        had_as = self.take("as")
+        if self.at < len(self.tokens) and self.tokens[self.at].is_name and (had_as or self.word() not in ends):
+            self.at += 1
+            return self.tokens[self.at - 1].name
+        return None
+
+    def rest(self) -> str:
+        """All that follows."""
+        return cut(self.sql, self.tokens[self.at].start) if self.at < len(self.tokens) else ""
+
+    def skip_parentheses(self) -> str:
+        """Pass a parenthesis with all it holds; its text without the outer pair."""
+        opening = self.tokens[self.at]
+        self.at += 1
+        while self.at < len(self.tokens) and self.tokens[self.at].depth > opening.depth:
+            self.at += 1
+        text = cut(self.sql, opening.end, self.tokens[self.at].start) if self.at < len(self.tokens) else ""
+        self.at += 1
+        return text
+
+    def top_level(self) -> Iterator[tuple[int, Token]]:
+        """The tokens from here on that stand outside of parentheses."""
+        depth = self.tokens[0].depth
+        return ((i, t) for i, t in enumerate(self.tokens[self.at :], self.at) if t.depth == depth)
+
+
+def _parse_with(sql: str, tokens: list[Token]) -> Statement:
+    """WITH may begin a SELECT or a write; in a write the CTEs may feed any part, so nothing is cut out of it."""
+    previous = ""
+    for index, token in enumerate(tokens[1:], 1):
+        if token.depth == 0 and token.word in _WRITES and previous == ")":
+            statement = _parse_write(_Reader(sql, tokens, index))
+            return Statement(kind=statement.kind, sql=sql, target=statement.target, alias=statement.alias)
+        if token.depth == 0 and token.word in ("select", "from", "values"):
+            break
+        previous = token.text
+    return Statement(kind=Kind.SELECT, sql=sql)
+
+
+def _parse_write(reader: _Reader) -> Statement:
+    word = reader.word()
+    reader.at += 1
+    if word == "truncate":
+        reader.take("table")
+        target = reader.name()
+        return _on(Kind.TRUNCATE, reader, target)
+    if word == "insert":
+        if reader.take("or"):
+            # A table of the lake has no index that could clash, so these are plain inserts that DuckDB itself explains.
+            reader.at += 1
+        reader.take("into")
+        return _on(Kind.INSERT, reader, reader.name())
+    if word == "update":
+        target = reader.name()
+        alias = reader.alias("set")
+        return _on(Kind.UPDATE, reader, target, alias, _condition(reader, "from"))
+    if word == "delete":
+        reader.take("from")
+        target = reader.name()
+        alias = reader.alias("using", "where", "returning")
+        return _on(Kind.DELETE, reader, target, alias, _condition(reader, "using"))
+    reader.take("into")
+    target = reader.name()
+    return _on(Kind.MERGE, reader, target, reader.alias("using"))
+
+
+def _on(
+    kind: Kind, reader: _Reader, target: Reference | None, alias: str | None = None, where: str | None = None
+) -> Statement:
+    if target is None:
+        return Statement(kind=Kind.OTHER, sql=reader.sql)
+    return Statement(kind=kind, sql=reader.sql, target=target, alias=alias, where=where)
+
+
+def _condition(reader: _Reader, joins: str) -> str | None:
+    """The WHERE condition to the letter, if the statement reads no second relation (``joins``)."""
+    where: int | None = None
+    end: int | None = None
+    for _, token in reader.top_level():
+        if token.word == joins:
+            return None
+        if token.word == "where" and where is None:
+            where = token.end
+        if token.word == "returning":
+            end = token.start
+    return None if where is None else cut(reader.sql, where, end).strip()
+
+
+def _parse_create(reader: _Reader) -> Statement:
+    reader.at += 1
+    or_replace = reader.take("or", "replace")
+    temporary = reader.take("temp") or reader.take("temporary") or reader.take("local", "temporary")
+    word = reader.word()
+    kind = {"table": Kind.CREATE_TABLE, "view": Kind.CREATE_VIEW, "schema": Kind.CREATE_SCHEMA}.get(word)
+    if kind is None:
+        return Statement(kind=Kind.OTHER, sql=reader.sql)
+    reader.at += 1
+    if_not_exists = reader.take("if", "not", "exists")
+    target = reader.name()
+    if target is None:
+        return Statement(kind=Kind.OTHER, sql=reader.sql)
+    columns = reader.skip_parentheses() if reader.word() == "(" else None
+    body = reader.rest() if reader.take("as") else None
+    return Statement(
+        kind=kind,
+        sql=reader.sql,
+        target=target,
+        body=body,
+        columns=columns,
+        or_replace=or_replace,
+        if_not_exists=if_not_exists,
+        temporary=temporary,
+    )
+
+
+def _parse_drop(reader: _Reader) -> Statement:
+    reader.at += 1
+    kinds = {"table": Kind.DROP_TABLE, "view": Kind.DROP_VIEW, "schema": Kind.DROP_SCHEMA}
+    kind = kinds.get(reader.word())
+    if kind is None:
+        return Statement(kind=Kind.OTHER, sql=reader.sql)
+    reader.at += 1
+    if_exists = reader.take("if", "exists")
+    target = reader.name()
+    if target is None:
+        return Statement(kind=Kind.OTHER, sql=reader.sql)
+    return Statement(kind=kind, sql=reader.sql, target=target, if_exists=if_exists, cascade=reader.take("cascade"))
+
+
+def _parse_alter(reader: _Reader) -> Statement:
+    reader.at += 1
+    word = reader.word()
+    if word not in ("table", "view"):
+        return Statement(kind=Kind.OTHER, sql=reader.sql)
+    reader.at += 1
+    if_exists = reader.take("if", "exists")
+    target = reader.name()
+    if target is None:
+        return Statement(kind=Kind.OTHER, sql=reader.sql)
+    return Statement(
+        kind=Kind.ALTER, sql=reader.sql, target=target, body=reader.rest(), if_exists=if_exists, object_kind=word
+    )
+
+
+def _parse_comment(reader: _Reader) -> Statement:
+    reader.at += 1
+    reader.take("on")
+    word = reader.word()
+    if word not in ("table", "view", "column"):
+        return Statement(kind=Kind.OTHER, sql=reader.sql)
+    reader.at += 1
+    chain: list[str] = []
+    while reader.at < len(reader.tokens) and reader.tokens[reader.at].is_name and reader.word() != "is":
+        chain.append(reader.tokens[reader.at].name)
+        reader.at += 1
+        reader.take(".")
+    column = chain.pop() if word == "column" and chain else None
+    reader.take("is")
+    if not chain or len(chain) > 3:
+        return Statement(kind=Kind.OTHER, sql=reader.sql)
+    return Statement(
+        kind=Kind.COMMENT,
+        sql=reader.sql,
+        target=Reference.of(tuple(chain)),
+        body=reader.rest(),
+        columns=column,
+        object_kind=word,
+    )
+
+
+# What a statement reads.
+
+_parsers = threading.local()
+
+
+def _parser() -> duckdb.DuckDBPyConnection:
+    connection: duckdb.DuckDBPyConnection | None = getattr(_parsers, "connection", None)
+    if connection is None:
+        connection = _parsers.connection = duckdb.connect(":memory:")
+    return connection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reads:
+    """What a statement may read: relations, and whether it asks for the catalog itself (``information_schema``).
+
+    ``exact`` says that DuckDB's parser named the relations; otherwise they are all names that could be one.
+    """
+
+    relations: frozenset[Reference]
+    catalog: bool
+    exact: bool
+
+
+def requalify(sql: str, rename: Callable[[Reference], tuple[str, str, str] | None]) -> str:
+    """A SELECT with relations named in full: ``rename`` gives the new name of each, or None to leave it as it stands.
+
+    Names of CTEs are left alone. What DuckDB's parser does not take (PIVOT) is returned as it is.
+    """
+    text = _parser().execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
+    tree: dict[str, Any] = json.loads(text[0]) if text else {"error": True}
+    if tree.get("error"):
+        return sql
+    nodes = list(_walk(tree))
+    ctes = {str(item["key"]).lower() for node in nodes for item in (node.get("cte_map") or {}).get("map", ())}
+    tokens = tokenize(sql)
+    at = {token.start: index for index, token in enumerate(tokens)}
+    edits: list[tuple[int, int, str]] = []
+    for node in nodes:
+        first = at.get(node.get("query_location", -1))
+        if first is None:
+            continue
+        if node.get("type") == "BASE_TABLE":
+            reference = Reference(database=node["catalog_name"], schema=node["schema_name"], name=node["table_name"])
+            short = not (reference.database and reference.schema)
+            new = None if short and reference.name.lower() in ctes else rename(reference)
+            # Columns may be named by the short form of the relation, which the long form would no longer answer to.
+            alias = f" AS {_quote(reference.name)}" if short and not node.get("alias") else ""
+            width = bool(reference.database) + bool(reference.schema)
+        elif node.get("type") == "COLUMN_REF" and len(node["column_names"]) > 3:
+            new, alias, width = rename(Reference.of(tuple(node["column_names"][:3]))), "", 2
+        else:
+            continue
+        if new is not None:
+            edits.append((tokens[first].start, tokens[first + 2 * width].end, ".".join(map(_quote, new)) + alias))
+    raw = sql.encode()
+    for start, end, new in sorted(edits, reverse=True):
+        raw = raw[:start] + new.encode() + raw[end:]
+    return raw.decode()
+
+
+def _quote(identifier: str) -> str:
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+_CATALOG_FUNCTIONS = ("duckdb_tables", "duckdb_views", "duckdb_columns", "duckdb_schemas", "pragma_table_info")
+_CATALOG_SCHEMAS = ("information_schema", "pg_catalog")
+
+
+@functools.lru_cache(maxsize=4096)
+def reads(sql: str) -> Reads:
+    """What a statement reads. Exact for SELECT, a superset for everything else."""
+    text = _parser().execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
+    tree: dict[str, Any] = json.loads(text[0]) if text else {"error": True}
+    if tree.get("error"):
+        return _guess(sql)
+    relations: set[Reference] = set()
+    catalog = False
+    for node in _walk(tree):
+        if node.get("type") == "BASE_TABLE":
+            reference = Reference(
+                database=node.get("catalog_name", ""), schema=node.get("schema_name", ""), name=node["table_name"]
+            )
+            catalog = catalog or _is_catalog(reference)
+            relations.add(reference)
+        elif node.get("type") == "FUNCTION" and node.get("function_name") in _CATALOG_FUNCTIONS:
+            catalog = True
+        elif node.get("type") == "SHOW_REF":
+            # SHOW TABLES and its like; DESCRIBE of a relation carries a query, which is walked like any other.
+            catalog = catalog or node.get("query") is None
+    return Reads(relations=frozenset(relations), catalog=catalog, exact=True)
+
+
+def _guess(sql: str) -> Reads:
+    chains = name_chains(tokenize(sql))
+    references = frozenset(Reference.of(chain) for chain in chains)
+    words = {part.lower() for chain in chains for part in chain}
+    catalog = bool(words & {*_CATALOG_FUNCTIONS, *_CATALOG_SCHEMAS})
+    return Reads(relations=references, catalog=catalog, exact=False)
+
+
+def _is_catalog(reference: Reference) -> bool:
+    return reference.schema.lower() in _CATALOG_SCHEMAS or reference.name.lower() in _CATALOG_FUNCTIONS
+
+
+def _walk(node: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        yield node
+        for value in node.values():
+            yield from _walk(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _walk(value)

@@ -1,0 +1,103 @@
+"""What goes into a run and what comes out of it: names, builds, results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dbt.adapters.lakehouse.catalog.model import Entry
+from dbt.adapters.lakehouse.settings import PublishMode
+from dbt.adapters.lakehouse.tables.values import Column, Constraints
+
+
+@dataclass(frozen=True, kw_only=True)
+class Name:
+    """A relation as SQL names it. ``database`` is the lake's own name, or ``lake@<ref>`` for another state of it."""
+
+    database: str
+    schema: str
+    name: str
+
+    def __str__(self) -> str:
+        return ".".join('"' + part.replace('"', '""') + '"' for part in (self.database, self.schema, self.name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a statement gave: named and typed columns with rows as DuckDB's Python values, or a count of rows changed."""
+
+    columns: tuple[Column, ...] = ()
+    rows: Sequence[tuple[Any, ...]] = ()
+    rows_affected: int | None = None
+    message: str = "OK"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PythonSource:
+    """A Python model: dbt's compiled code, where the user's file is, and the relations that ``dbt.ref`` may name."""
+
+    code: str
+    path: str
+    reads: tuple[str, ...] = ()
+
+
+SchemaChange = Literal["ignore", "fail", "append_new_columns", "sync_all_columns"]
+"""dbt's ``on_schema_change``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    """A node's rows, and how they become the table at ``name``.
+
+    ``mode``: ``create`` makes or replaces the table; ``append`` adds the rows; ``overwrite`` replaces the partitions that
+    occur in them; ``merge`` runs ``statements`` (SQL on the target's own name and on ``source``, a name under which the
+    rows stand) over those rows of the target for which ``matching`` holds (SQL over alias ``t`` and ``source``; None: all).
+    Exactly one of ``sql`` and ``python`` is set. ``setup`` are statements to run first in the same session.
+    """
+
+    name: Name
+    mode: Literal["create", "append", "overwrite", "merge"] = "create"
+    sql: str | None = None
+    python: PythonSource | None = None
+    setup: tuple[str, ...] = ()
+    source: str | None = None
+    statements: tuple[str, ...] = ()
+    matching: str | None = None
+    on_schema_change: SchemaChange = "ignore"
+    partition_by: tuple[str, ...] = ()
+    sort_by: tuple[str, ...] = ()
+    properties: Mapping[str, str] = field(default_factory=dict)
+    comment: str | None = None
+    column_comments: Mapping[str, str] = field(default_factory=dict)
+    constraints: Constraints = field(default_factory=Constraints)
+    node: str | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """What a build made: the entry that stands on the run's branch now, and the rows it wrote and deleted."""
+
+    entry: Entry
+    rows_written: int = 0
+    rows_deleted: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """What a run is to be.
+
+    ``branch`` is the target's branch, created from ``from_branch`` when it does not exist yet. ``continues`` names a run
+    that did not pass and whose branch this one starts from. ``default_schema`` is where unqualified names are looked up.
+    """
+
+    id: str
+    command: str
+    branch: str
+    from_branch: str = "main"
+    publish: PublishMode = PublishMode.ON_SUCCESS
+    default_schema: str = "main"
+    author: str = "unknown"
+    continues: str | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
