@@ -1,0 +1,290 @@
+"""What one output of ``profiles.yml`` says, checked and translated. Knows no dbt, so that the command line starts fast.
+
+Relative paths (``warehouse``, ``temp_directory``, the file of a ``sqlite:`` catalog) start at the project's folder: the
+one of ``dbt_project.yml``, which is also where dbt itself stands while it runs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dbt.adapters.lakehouse.catalog.refs import check_name, is_run_name
+from dbt.adapters.lakehouse.errors import ConfigError, InvalidRef
+from dbt.adapters.lakehouse.settings import LakeSettings, PublishMode
+
+DEFAULT_BRANCH = "main"
+DEFAULT_DATABASE = "lake"
+GIT = "git"
+"""As ``branch``: the branch that git has checked out."""
+
+_RESERVED_DATABASES = frozenset({"memory", "system", "temp", "main"})
+_MEMORY = re.compile(r"\d+(\.\d+)?\s*[kmgt](i?b)?", re.IGNORECASE)
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+_ELSEWHERE = {
+    "path": "write where the lake is as 'warehouse'",
+    "attach": "databases are not attached; a lake is a folder named by 'warehouse'",
+    "dbname": "the key is called 'database'",
+    "config_options": "the key is called 'settings'",
+}
+
+
+def lake_settings(profile: Mapping[str, Any], project_dir: Path) -> LakeSettings:
+    """Where the lake of a profile's output is and how it is reached. Raises ``ConfigError`` if any key is wrong."""
+    validate(profile)
+    warehouse = _warehouse_path(profile["warehouse"], project_dir)
+    temp = profile.get("temp_directory")
+    return LakeSettings(
+        warehouse=f"file://{warehouse}",
+        catalog=_catalog_url(profile.get("catalog"), warehouse, project_dir),
+        database=profile.get("database", DEFAULT_DATABASE),
+        workers=profile.get("threads", 1),
+        memory_limit=profile.get("memory_limit"),
+        temp_directory=None if temp is None else _absolute(temp, project_dir),
+        extensions=tuple(profile.get("extensions", ())),
+        duckdb_settings=_texts(profile.get("settings", {})),
+        storage_options=_texts(profile.get("storage_options", {})),
+    )
+
+
+def target_branch(profile: Mapping[str, Any], project_dir: Path) -> str:
+    """The branch that a profile's output reads and publishes to; ``git`` is looked up in the project's repository."""
+    branch = profile.get("branch", DEFAULT_BRANCH)
+    _branch("branch", branch)
+    return git_branch(project_dir) if branch == GIT else str(branch)
+
+
+def from_branch(profile: Mapping[str, Any]) -> str:
+    """The branch that the target's branch is made from on first use."""
+    branch = profile.get("from_branch", DEFAULT_BRANCH)
+    _branch("from_branch", branch)
+    return str(branch)
+
+
+def publish_mode(profile: Mapping[str, Any]) -> PublishMode:
+    """When what a run wrote becomes visible."""
+    mode = profile.get("publish", PublishMode.ON_SUCCESS)
+    _publish("publish", mode)
+    return PublishMode(mode)
+
+
+def validate(profile: Mapping[str, Any]) -> None:
+    """Raise ``ConfigError`` for the first key that is unknown, missing or wrong; it says what would be right."""
+    for key, value in profile.items():
+        check = _CHECKS.get(key)
+        if check is None:
+            raise ConfigError(f"unknown profile key {key!r}{_instead(key)}")
+        if value is None:
+            raise ConfigError(f"profile key {key!r} is empty; give it a value or remove it")
+        check(key, value)
+    if "warehouse" not in profile:
+        raise ConfigError("the profile has no 'warehouse': the folder that holds the lake, ./lake for instance")
+
+
+def git_branch(folder: Path) -> str:
+    """The branch checked out in the git repository (or worktree) around a folder, read without running git."""
+    head = _git_head(folder.absolute())
+    if not head.startswith("ref: refs/heads/"):
+        raise ConfigError(
+            f"profile key 'branch' is 'git', but the repository of {folder} has no branch checked out (HEAD is at "
+            f"{head[:8]}); check one out, or name the branch: \"branch: {{{{ env_var('GIT_BRANCH') }}}}\" in a CI job"
+        )
+    name = head.removeprefix("ref: refs/heads/")
+    _branch_name(name, f"profile key 'branch' is 'git', which has {name!r} checked out")
+    return name
+
+
+def _git_head(folder: Path) -> str:
+    for parent in (folder, *folder.parents):
+        git = parent / ".git"
+        try:
+            if git.is_file():  # a worktree or submodule: "gitdir: <where its own HEAD is>"
+                git = parent / git.read_text().strip().removeprefix("gitdir: ")
+            if (git / "HEAD").is_file():
+                return (git / "HEAD").read_text().strip()
+        except OSError as error:
+            raise ConfigError(f"profile key 'branch' is 'git', but {git} cannot be read: {error}") from error
+    raise ConfigError(
+        f"profile key 'branch' is 'git', but {folder} is in no git repository; name the branch: branch: main"
+    )
+
+
+# Paths and URLs
+
+
+def _absolute(path: str, project_dir: Path) -> str:
+    return os.path.abspath(project_dir / Path(path).expanduser())  # noqa: PTH100 (".." goes, symbolic links stay)
+
+
+def _warehouse_path(warehouse: str, project_dir: Path) -> str:
+    return _absolute(warehouse.removeprefix("file:").replace("///", "/", 1), project_dir).rstrip("/")
+
+
+def _catalog_url(catalog: str | None, warehouse: str, project_dir: Path) -> str:
+    if catalog is None:
+        return f"sqlite:///{warehouse}/catalog.sqlite"
+    if catalog.startswith("sqlite:///"):
+        return "sqlite:///" + _absolute(catalog.removeprefix("sqlite:///"), project_dir)
+    return catalog
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    """Values as DuckDB reads them: booleans in lower case."""
+    return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in values.items()}
+
+
+# Checks: one a key, called with the key and its value
+
+
+def _wrong(key: str, value: object, right: str) -> ConfigError:
+    return ConfigError(f"profile key {key!r} is {value!r}; {right}")
+
+
+def _instead(key: object) -> str:
+    if key in _ELSEWHERE:
+        return f"; {_ELSEWHERE[str(key)]}"
+    close = difflib.get_close_matches(str(key), _CHECKS, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; these are known: {', '.join(_CHECKS)}"
+
+
+def _text(key: str, value: object, right: str = "text is needed; put it in quotes") -> str:
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise _wrong(key, value, right)
+    return value
+
+
+def _type(key: str, value: object) -> None:
+    if value != "lakehouse":
+        raise _wrong(key, value, "only outputs of type lakehouse can be used here")
+
+
+def _warehouse(key: str, value: object) -> None:
+    text = _text(key, value, "a path is needed, ./lake for instance")
+    if text.startswith("s3:"):
+        raise _wrong(key, value, "warehouses on S3 are not available in this version; a local path is needed")
+    if _SCHEME.match(text) and not re.match(r"file:/(?:[^/]|//)", text):
+        raise _wrong(key, value, "a local path or file:///… is needed")
+    if not text.removeprefix("file:").strip("/"):
+        raise _wrong(key, value, "the lake needs a folder of its own, ./lake for instance")
+
+
+def _catalog(key: str, value: object) -> None:
+    right = "sqlite:///path/to/catalog.sqlite or postgresql://user:password@host/database is needed"
+    text = _text(key, value, right)
+    known = text.startswith(("postgresql://", "postgresql+psycopg://"))
+    if not known and not (
+        text.startswith("sqlite:///") and text.removeprefix("sqlite:///").strip("/") not in ("", ":memory:")
+    ):
+        raise _wrong(key, _without_password(text), right)
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:…@", url)
+
+
+def _database(key: str, value: object) -> None:
+    text = _text(key, value, "a name is needed, lake for instance")
+    if text.lower() in _RESERVED_DATABASES:
+        raise _wrong(key, value, "DuckDB keeps that name to itself; choose another, lake for instance")
+    if any(character in text for character in "@\"'`"):
+        raise _wrong(key, value, "the name must hold neither '@' (it marks a ref, as in lake@v1) nor quotes")
+
+
+def _branch(key: str, value: object) -> None:
+    text = _text(key, value, "a branch's name is needed; put it in quotes")
+    _branch_name(text, f"profile key {key!r} is {text!r}")
+
+
+def _branch_name(name: str, fact: str) -> None:
+    fault = "names that begin with 'run/' belong to runs" if is_run_name(name) else ""
+    try:
+        check_name(name)
+    except InvalidRef as error:
+        fault = str(error)
+    if fault:
+        raise ConfigError(f"{fact}, but {fault}; write the name of the lake's branch instead: branch: main")
+
+
+def _publish(key: str, value: object) -> None:
+    _one_of(key, value, [mode.value for mode in PublishMode])
+
+
+def _isolation(key: str, value: object) -> None:
+    if value == "serializable":
+        raise _wrong(key, value, "serializable runs are not available in this version; snapshot is")
+    _one_of(key, value, ["snapshot"])
+
+
+def _executor(key: str, value: object) -> None:
+    if value != "local":
+        raise _wrong(key, value, "other executors are not available in this version; local is")
+
+
+def _later(key: str, value: object) -> None:
+    raise ConfigError(
+        f"profile key {key!r}: services are not available in this version; use 'warehouse' with a local path"
+    )
+
+
+def _one_of(key: str, value: object, known: list[str]) -> None:
+    if not isinstance(value, str) or value not in known:
+        raise _wrong(key, value, f"known values: {', '.join(known)}")
+
+
+def _threads(key: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise _wrong(key, value, "a whole number of 1 or more is needed (from the environment: env_var(…) | as_number)")
+
+
+def _flag(key: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise _wrong(key, value, "true or false is needed (from the environment: env_var(…) | as_bool)")
+
+
+def _memory(key: str, value: object) -> None:
+    if not isinstance(value, str) or not _MEMORY.fullmatch(value.strip()):
+        raise _wrong(key, value, "a number with a unit is needed: 4GB, 512MB, 2GiB")
+
+
+def _options(key: str, value: object) -> None:
+    if not isinstance(value, Mapping):
+        raise _wrong(key, value, "a mapping of names to values is needed")
+    for name, option in value.items():
+        if not isinstance(name, str) or not isinstance(option, str | int | float | bool):
+            # The value is not shown: it may be a secret.
+            raise ConfigError(f"profile key {key!r} has {name!r}, which is neither text nor a number nor true or false")
+
+
+def _extensions(key: str, value: object) -> None:
+    if not isinstance(value, list | tuple):
+        raise _wrong(key, value, "a list of extensions' names is needed: [spatial, icu]")
+    for name in value:
+        if not isinstance(name, str) or not re.fullmatch(r"\w+", name):
+            raise _wrong(key, value, f"{name!r} is not the name of a DuckDB extension")
+
+
+_CHECKS: dict[str, Callable[[str, object], object]] = {
+    "type": _type,
+    "warehouse": _warehouse,
+    "catalog": _catalog,
+    "database": _database,
+    "schema": _text,
+    "branch": _branch,
+    "from_branch": _branch,
+    "publish": _publish,
+    "reuse": _flag,
+    "isolation": _isolation,
+    "executor": _executor,
+    "service": _later,
+    "token": _later,
+    "threads": _threads,
+    "memory_limit": _memory,
+    "temp_directory": _text,
+    "storage_options": _options,
+    "extensions": _extensions,
+    "settings": _options,
+}

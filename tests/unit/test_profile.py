@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dbt.adapters.lakehouse.errors import ConfigError
+from dbt.adapters.lakehouse.profile import (
+    from_branch,
+    git_branch,
+    lake_settings,
+    publish_mode,
+    target_branch,
+    validate,
+)
+from dbt.adapters.lakehouse.settings import PublishMode
+
+
+def profile(**keys: Any) -> dict[str, Any]:
+    return {"type": "lakehouse", "warehouse": "./lake", "schema": "analytics", **keys}
+
+
+def test_a_short_profile_has_sensible_defaults(tmp_path: Path) -> None:
+    settings = lake_settings(profile(), tmp_path)
+    assert settings.warehouse == f"file://{tmp_path}/lake"
+    assert settings.catalog == f"sqlite:///{tmp_path}/lake/catalog.sqlite"
+    assert settings.database == "lake"
+    assert settings.workers == 1
+    assert target_branch(profile(), tmp_path) == from_branch(profile()) == "main"
+    assert publish_mode(profile()) is PublishMode.ON_SUCCESS
+
+
+def test_every_key_is_carried_over(tmp_path: Path) -> None:
+    settings = lake_settings(
+        profile(
+            warehouse="~/lake/",
+            catalog="sqlite:///./state/c.sqlite",
+            database="hub",
+            threads=4,
+            memory_limit="4GB",
+            temp_directory="tmp",
+            extensions=["icu"],
+            settings={"preserve_insertion_order": False, "threads": 2},
+            storage_options={"a": 1},
+            isolation="snapshot",
+            executor="local",
+            reuse=True,
+        ),
+        tmp_path,
+    )
+    assert settings.warehouse == f"file://{Path.home()}/lake"
+    assert settings.catalog == f"sqlite:///{tmp_path}/state/c.sqlite"
+    assert (settings.database, settings.workers, settings.memory_limit) == ("hub", 4, "4GB")
+    assert settings.temp_directory == f"{tmp_path}/tmp"
+    assert settings.extensions == ("icu",)
+    assert settings.duckdb_settings == {"preserve_insertion_order": "false", "threads": "2"}
+    assert settings.storage_options == {"a": "1"}
+
+
+@pytest.mark.parametrize(
+    ("warehouse", "path"),
+    [
+        ("lake", "{project}/lake"),
+        ("../lake", "{parent}/lake"),
+        ("/data/lake/", "/data/lake"),
+        ("file:///data/lake", "/data/lake"),
+        ("file:/data/lake", "/data/lake"),
+        ("my lake", "{project}/my lake"),
+    ],
+)
+def test_warehouses_start_at_the_project(warehouse: str, path: str, tmp_path: Path) -> None:
+    expected = path.format(project=tmp_path, parent=tmp_path.parent)
+    assert lake_settings(profile(warehouse=warehouse), tmp_path).warehouse == f"file://{expected}"
+
+
+def test_a_postgresql_catalog_is_taken_as_it_is(tmp_path: Path) -> None:
+    url = "postgresql://me:secret@host/db"
+    assert lake_settings(profile(catalog=url), tmp_path).catalog == url
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"type": "duckdb"}, "'duckdb'; only outputs of type lakehouse"),
+        ({"warehous": "x"}, "did you mean 'warehouse'"),
+        ({"path": "x.duckdb"}, "write where the lake is as 'warehouse'"),
+        ({"zzz": 1}, "these are known: type, warehouse"),
+        ({"branch": None}, "'branch' is empty"),
+        ({"warehouse": "s3://bucket/lake"}, "S3 are not available in this version"),
+        ({"warehouse": "gs://bucket"}, "a local path or file:///"),
+        ({"warehouse": "file://lake"}, "a local path or file:///"),
+        ({"warehouse": "/"}, "folder of its own"),
+        ({"warehouse": 3}, "a path is needed"),
+        ({"warehouse": ""}, "a path is needed"),
+        ({"catalog": "catalog.sqlite"}, "sqlite:///path/to/catalog.sqlite or postgresql"),
+        ({"catalog": "sqlite://"}, "sqlite:///path"),
+        ({"catalog": "sqlite:///:memory:"}, "sqlite:///path"),
+        ({"database": "Memory"}, "DuckDB keeps that name"),
+        ({"database": "lake@v1"}, "neither '@'"),
+        ({"database": 'la"ke'}, "nor quotes"),
+        ({"schema": 1}, "text is needed"),
+        ({"branch": 2024}, "put it in quotes"),
+        ({"branch": "deadbeef"}, "read as a commit id"),
+        ({"branch": "run/1"}, "belong to runs"),
+        ({"branch": "a b"}, "write the name of the lake's branch instead: branch: main"),
+        ({"from_branch": "-x"}, "'from_branch' is '-x'"),
+        ({"publish": "always"}, "known values: on_success, each_node, manual"),
+        ({"publish": True}, "known values"),
+        ({"reuse": "yes"}, "true or false"),
+        ({"isolation": "serializable"}, "not available in this version; snapshot is"),
+        ({"isolation": "chaos"}, "known values: snapshot"),
+        ({"executor": "ray"}, "not available in this version; local is"),
+        ({"service": "https://x"}, "services are not available"),
+        ({"token": "secret-token"}, "services are not available"),
+        ({"threads": 0}, "1 or more"),
+        ({"threads": "4"}, "as_number"),
+        ({"threads": True}, "1 or more"),
+        ({"memory_limit": "80%"}, "number with a unit"),
+        ({"memory_limit": 4}, "number with a unit"),
+        ({"temp_directory": ["x"]}, "text is needed"),
+        ({"storage_options": "x"}, "a mapping"),
+        ({"settings": {"a": [1]}}, "neither text nor a number"),
+        ({"settings": {"a": None}}, "neither text nor a number"),
+        ({"extensions": "icu"}, "a list of extensions"),
+        ({"extensions": [{"name": "icu"}]}, "not the name of a DuckDB extension"),
+    ],
+)
+def test_a_wrong_key_is_named_with_what_would_be_right(keys: dict[str, Any], says: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        lake_settings(profile(**keys), tmp_path)
+    assert says in str(caught.value)
+    assert next(iter(keys)) in str(caught.value)
+
+
+def test_a_profile_without_a_warehouse_says_so() -> None:
+    with pytest.raises(ConfigError, match="no 'warehouse'"):
+        validate({"type": "lakehouse"})
+
+
+def test_secrets_stay_out_of_messages(tmp_path: Path) -> None:
+    for keys in ({"token": "s3cret"}, {"storage_options": {"k": ["s3cret"]}}, {"catalog": "mysql://u:s3cret@h/d"}):
+        with pytest.raises(ConfigError) as caught:
+            lake_settings(profile(**keys), tmp_path)
+        assert "s3cret" not in str(caught.value)
+
+
+# branch: git
+
+
+def git(folder: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main"]
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    git(folder, "init", "--initial-branch", "feature/prices")
+    return folder
+
+
+def test_git_branch_of_a_fresh_repository_and_from_below(repository: Path) -> None:
+    below = repository / "a" / "b"
+    below.mkdir(parents=True)
+    assert target_branch(profile(branch="git"), repository) == "feature/prices"
+    assert git_branch(below) == "feature/prices"
+
+
+def test_git_branch_of_a_worktree(repository: Path, tmp_path: Path) -> None:
+    git(repository, "commit", "--allow-empty", "-m", "x")
+    git(repository, "worktree", "add", "-b", "other", str(tmp_path / "tree"))
+    assert git_branch(tmp_path / "tree") == "other"
+    assert git_branch(repository) == "feature/prices"
+
+
+def test_a_detached_head_asks_for_a_name(repository: Path) -> None:
+    git(repository, "commit", "--allow-empty", "-m", "x")
+    git(repository, "checkout", "--detach")
+    with pytest.raises(ConfigError, match=r"no branch checked out .*env_var"):
+        git_branch(repository)
+
+
+def test_no_repository_asks_for_a_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="in no git repository; name the branch"):
+        target_branch(profile(branch="git"), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["deadbeef", "run/1", "a(b)"])
+def test_a_git_branch_that_the_catalog_refuses(repository: Path, name: str) -> None:
+    git(repository, "symbolic-ref", "HEAD", f"refs/heads/{name}")
+    with pytest.raises(ConfigError, match="instead: branch: main"):
+        git_branch(repository)
+
+
+def test_importing_it_is_cheap() -> None:
+    heavy = "dbt.cli", "duckdb", "pyarrow", "pyiceberg", "sqlalchemy", "jinja2", "yaml"
+    script = f"import sys, dbt.adapters.lakehouse.profile; print([m for m in {heavy!r} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert out.stdout.strip() == "[]"
