@@ -4,9 +4,11 @@
 ``model``         the values: keys, entries, changes, commits, refs, conflicts, runs
 ``refs``          the grammar of ref expressions and of branch and tag names
 ``graph``         merge bases and ancestry, over a look-up function
-``merge``         three-way merge, pure
+``merge``         three-way merge, and which runs' commits may not travel
 ``base``          the protocol that every catalog implements
-``sql_catalog``   SQLite and PostgreSQL, through SQLAlchemy (``schema.sql``)
+``sql_catalog``   SQLite and PostgreSQL, through SQLAlchemy (``schema.sql``): the verbs
+``sql_*``         its parts: ``database``, ``refs``, ``history``, ``states``,
+                  ``contents``, ``runs``, ``merge``
 ================  ====================================================================
 
 ``model``, ``refs``, ``graph`` and ``merge`` do no I/O.

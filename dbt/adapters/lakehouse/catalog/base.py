@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from dbt.adapters.lakehouse.catalog.model import (
-    Change,
-    Commit,
-    Entry,
-    Key,
-    MergeResult,
-    Put,
-    Ref,
-    RefKind,
-    RunRecord,
-)
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from dbt.adapters.lakehouse.catalog.model import (
+        Change,
+        Commit,
+        Entry,
+        Key,
+        MergeResult,
+        Put,
+        Ref,
+        RefKind,
+        RunRecord,
+    )
 
 
 class Catalog(Protocol):
@@ -42,8 +44,11 @@ class Catalog(Protocol):
         """
         ...
 
-    def assign(self, branch: str, to: str, *, expected: str) -> Ref:
-        """Move a branch to the commit that ``to`` leads to. ``expected`` is its head now, else ``HeadMoved``."""
+    def assign(self, branch: str, to: str, *, expected: str, accept_tainted: bool = False) -> Ref:
+        """Move a branch to the commit that ``to`` leads to. ``expected`` is its head now, else ``HeadMoved``.
+
+        Raises ``RefProtected``; and ``TaintedError`` as ``merge`` does, except for run branches.
+        """
         ...
 
     def protect(self, branch: str, protected: bool) -> Ref:
@@ -51,7 +56,10 @@ class Catalog(Protocol):
         ...
 
     def delete_ref(self, name: str, *, expected: str) -> None:
-        """Forget a name; commits stay until garbage collection. Raises ``RefNotFound``, ``HeadMoved``, ``RefProtected``."""
+        """Forget a name; commits stay until garbage collection.
+
+        Raises ``RefNotFound``, ``HeadMoved`` (it is not at ``expected``), ``RefProtected`` (also for ``main``).
+        """
         ...
 
     # states and history
@@ -114,14 +122,18 @@ class Catalog(Protocol):
         """Three-way merge of the commit that ``source`` leads to into the branch ``target``, in one transaction.
 
         On conflicts nothing is changed and the result lists them. Raises ``TaintedError`` if it would bring commits of
-        runs whose status is not clean, other than those of ``run`` itself and the runs it continues;
-        ``HeadMoved`` if the target is not at ``expected_target``.
+        runs that did not pass, other than those of ``run`` itself and the runs it continues (``merge.tainted_runs``
+        has the rule); ``HeadMoved`` if the target is not at ``expected_target``. A protected branch accepts merges.
+
+        ``run`` says that this publishes that run: unless there are conflicts, its record becomes PUBLISHED and those
+        that it continues CONTINUED, in the same transaction. To merge a single node of a run that goes on, leave
+        ``run`` out and accept taint.
         """
         ...
 
     # runs
     def save_run(self, record: RunRecord) -> None:
-        """Insert or update the record of a run, by id."""
+        """Insert or update the record of a run, by id. Raises ``ConflictError`` where it would undo PUBLISHED."""
         ...
 
     def run(self, run_id: str) -> RunRecord | None:

@@ -6,12 +6,14 @@ import dataclasses
 import enum
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Literal
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
 
 from dbt.adapters.lakehouse.tables.values import Column
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 
 @dataclass(frozen=True, order=True)
@@ -153,6 +155,35 @@ class Commit:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
+def commit_id(
+    *,
+    parents: tuple[str, ...],
+    author: str,
+    message: str,
+    time: datetime,
+    run: str | None,
+    provenance: Mapping[str, Any],
+    changes: Iterable[Change],
+) -> str:
+    """SHA-256 over the canonical JSON of everything a commit says, 40 hex digits."""
+    said = {
+        "parents": parents,
+        "author": author,
+        "message": message,
+        "time": time_text(time),
+        "run": run,
+        "provenance": provenance,
+        "changes": [[change.key.schema, change.key.name, change.before, change.after] for change in changes],
+    }
+    text = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+def time_text(time: datetime) -> str:
+    """A time in UTC with microseconds, always 32 characters long, so that texts sort as times do."""
+    return time.astimezone(UTC).isoformat(timespec="microseconds")
+
+
 class RefKind(enum.StrEnum):
     """What a name is."""
 
@@ -213,9 +244,9 @@ class MergeResult:
 class RunStatus(enum.StrEnum):
     """Where a run stands.
 
-    OPEN: working. PASSED: passed, left on its branch (``publish: manual``). PUBLISHED: merged. FAILED: ended with errors.
-    ABANDONED: cancelled, or its process died. CONTINUED: failed or abandoned, and another run that started from
-    its branch has passed.
+    OPEN: working. PASSED: passed, left on its branch (``publish: manual``). PUBLISHED: merged. FAILED: ended with
+    errors. ABANDONED: cancelled, or its process died. CONTINUED: failed or abandoned, and another run that started from
+    its branch is published.
     """
 
     OPEN = "open"

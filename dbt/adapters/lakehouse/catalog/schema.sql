@@ -1,0 +1,86 @@
+-- The catalog's tables, for SQLite and PostgreSQL alike. A change here is a new format: raise sql_database.FORMAT.
+--
+-- A commit stands on a line, at a sequence number; a line is a row of commits that one branch appended. The state at a
+-- commit is what its line holds up to that number, laid over the state the line was forked from. Nothing but refs and
+-- entries.until_seq is ever updated, and until_seq in a way that no earlier state can see.
+
+CREATE TABLE lakehouse_meta (
+    name VARCHAR(40) NOT NULL PRIMARY KEY,
+    value VARCHAR(200) NOT NULL
+);
+
+CREATE TABLE lines (
+    id BIGINT NOT NULL PRIMARY KEY,
+    parent_line BIGINT REFERENCES lines (id),
+    fork_seq BIGINT,
+    depth INTEGER NOT NULL
+);
+
+CREATE TABLE commits (
+    id VARCHAR(40) NOT NULL PRIMARY KEY,
+    line BIGINT NOT NULL REFERENCES lines (id),
+    seq BIGINT NOT NULL,
+    generation BIGINT NOT NULL,
+    parent VARCHAR(40) REFERENCES commits (id),
+    merge_parent VARCHAR(40) REFERENCES commits (id),
+    author TEXT NOT NULL,
+    message TEXT NOT NULL,
+    time VARCHAR(32) NOT NULL,
+    run VARCHAR(200),
+    provenance TEXT NOT NULL,
+    UNIQUE (line, seq)
+);
+
+CREATE TABLE contents (
+    id VARCHAR(40) NOT NULL PRIMARY KEY,
+    kind VARCHAR(10) NOT NULL,
+    json TEXT NOT NULL
+);
+
+-- An entry holds from seq until (but not at) until_seq, 9223372036854775807 while nothing has superseded it. content is
+-- NULL where the key was dropped; before is what stood there, so that a commit's changes can be read off its rows. Rows
+-- at seq 0 belong to no commit: they are the lines in between, laid together when a chain of forks grew long.
+CREATE TABLE entries (
+    line BIGINT NOT NULL REFERENCES lines (id),
+    seq BIGINT NOT NULL,
+    schema_name TEXT NOT NULL,
+    table_name TEXT NOT NULL,
+    until_seq BIGINT NOT NULL,
+    content VARCHAR(40) REFERENCES contents (id),
+    before VARCHAR(40) REFERENCES contents (id),
+    PRIMARY KEY (line, seq, schema_name, table_name)
+);
+
+CREATE INDEX entries_by_key ON entries (line, schema_name, table_name, until_seq);
+
+CREATE INDEX entries_by_until ON entries (line, until_seq, schema_name);
+
+-- line is the one this branch appends to; NULL before its first commit, and for tags.
+CREATE TABLE refs (
+    name VARCHAR(200) NOT NULL PRIMARY KEY,
+    kind VARCHAR(10) NOT NULL,
+    commit_id VARCHAR(40) NOT NULL REFERENCES commits (id),
+    line BIGINT REFERENCES lines (id),
+    protected SMALLINT NOT NULL,
+    run VARCHAR(200),
+    created_at VARCHAR(32) NOT NULL
+);
+
+CREATE TABLE runs (
+    id VARCHAR(200) NOT NULL PRIMARY KEY,
+    branch VARCHAR(200) NOT NULL,
+    target VARCHAR(200) NOT NULL,
+    base VARCHAR(40) NOT NULL,
+    command TEXT NOT NULL,
+    status VARCHAR(20) NOT NULL,
+    owner TEXT NOT NULL,
+    started_at VARCHAR(32) NOT NULL,
+    heartbeat_at VARCHAR(32) NOT NULL,
+    finished_at VARCHAR(32),
+    continues VARCHAR(200),
+    published VARCHAR(40),
+    error TEXT,
+    nodes TEXT NOT NULL
+);
+
+CREATE INDEX runs_by_start ON runs (started_at);

@@ -1,0 +1,231 @@
+"""Where a SQL catalog is kept: opening, creating, transactions, and what goes wrong with them in words.
+
+SQLite runs in WAL mode, so that reads never wait for writes; a write begins with BEGIN IMMEDIATE and waits its turn for
+up to ``PATIENCE`` seconds. ``synchronous=NORMAL`` may lose the last commits when the power fails, never more than that.
+PostgreSQL runs READ COMMITTED, and a write locks the row of the ref it moves before it reads anything.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import threading
+import time
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from dbt.adapters.lakehouse.errors import CatalogError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FORMAT = 1
+"""Of the tables in ``schema.sql``. A catalog of another format is not opened."""
+
+PATIENCE = 30
+"""Seconds that a write waits for others."""
+
+_WRITE = "lakehouse_write"
+_CREATION_LOCK = 7_305_808_869  # any number: two processes creating the same PostgreSQL catalog agree on it
+_TABLES = frozenset({"lakehouse_meta", "lines", "commits", "contents", "entries", "refs", "runs"})
+
+
+class Database:
+    """An engine that knows how reads and writes begin. ``url`` has no password in it and is meant for messages."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.url = _shown(engine.url)
+        self.is_sqlite = engine.dialect.name == "sqlite"
+        self._engine = engine
+        self._turn = threading.Lock()
+
+    @classmethod
+    def open(cls, url: str, *, create: bool) -> tuple[Database, bool]:
+        """The database behind a URL, and whether it still lacks a catalog's tables. Raises ``CatalogError``."""
+        parsed = _parse(url)
+        if parsed.get_backend_name() == "sqlite":
+            _check_file(Path(parsed.database or ""), create=create)
+        database = cls(_engine(parsed))
+        try:
+            if database.is_sqlite and create:
+                database._use_wal()
+            return database, not database._has_tables()
+        except BaseException:
+            database.close()
+            raise
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A transaction that reads."""
+        with self._in_words(), self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A transaction that writes: committed at the end, rolled back on an exception."""
+        # SQLite's own waiting is polling: threads of one process queue here instead, where they are woken.
+        turn: AbstractContextManager[Any] = self._turn if self.is_sqlite else nullcontext()
+        with self._in_words(), turn, self._engine.connect() as connection:
+            connection.execution_options(**{_WRITE: True})
+            with connection.begin():
+                yield connection
+
+    def create_tables(self, connection: sa.Connection) -> bool:
+        """Run ``schema.sql`` unless somebody else just did; whether it was run."""
+        if not self.is_sqlite:
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CREATION_LOCK})
+        if "lakehouse_meta" in self._table_names(connection):
+            return False
+        script = importlib.resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+        code = "\n".join(line for line in script.splitlines() if not line.startswith("--"))
+        for statement in filter(str.strip, code.split(";")):
+            connection.execute(sa.text(statement))
+        connection.execute(sa.text("INSERT INTO lakehouse_meta VALUES ('format', :value)"), {"value": str(FORMAT)})
+        return True
+
+    def close(self) -> None:
+        """Give back all connections."""
+        self._engine.dispose()
+
+    def renew(self) -> None:
+        """After a fork: forget connections and locks that belong to the parent process."""
+        self._engine.dispose(close=False)
+        self._turn = threading.Lock()
+
+    def _has_tables(self) -> bool:
+        """Whether this is a catalog. Raises ``CatalogError`` on another format and on somebody else's tables."""
+        with self.read() as connection:
+            names = self._table_names(connection)
+            if "lakehouse_meta" not in names:
+                # A PostgreSQL database may be shared; a file that holds other tables is somebody else's.
+                foreign = names if self.is_sqlite else names & _TABLES
+                if foreign:
+                    some = ", ".join(sorted(foreign)[:5])
+                    raise CatalogError(
+                        f"{self.url} is not a lakehouse catalog: it holds other tables ({some}); name another place"
+                    )
+                return False
+            found = connection.execute(sa.text("SELECT value FROM lakehouse_meta WHERE name = 'format'")).scalar()
+        if found != str(FORMAT):
+            raise CatalogError(
+                f"catalog {self.url} has format {found}, this version of dbt-lakehouse reads format {FORMAT}; "
+                "install the version of dbt-lakehouse that made it"
+            )
+        return True
+
+    @staticmethod
+    def _table_names(connection: sa.Connection) -> frozenset[str]:
+        return frozenset(sa.inspect(connection).get_table_names())
+
+    def _use_wal(self) -> None:
+        # The switch to WAL does not wait for other openers as everything else does, hence this loop.
+        deadline = time.monotonic() + PATIENCE
+        with self._in_words(), self._engine.connect() as connection:
+            raw = connection.connection.cursor()
+            while True:
+                try:
+                    if raw.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                        raw.execute("PRAGMA journal_mode = WAL")
+                    return
+                except self._engine.dialect.loaded_dbapi.OperationalError as error:
+                    if "locked" not in str(error) or time.monotonic() > deadline:
+                        raise exc.OperationalError("PRAGMA journal_mode", None, error) from error
+                    time.sleep(0.01)
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except exc.TimeoutError as error:
+            raise CatalogError(
+                f"catalog {self.url}: no connection became free in {PATIENCE} seconds; use fewer threads"
+            ) from error
+        except exc.DBAPIError as error:
+            raise CatalogError(self._explain(str(error.orig).strip())) from error
+
+    def _explain(self, said: str) -> str:
+        """What a database's message means for the catalog, and what to do."""
+        if "locked" in said:
+            return (
+                f"catalog {self.url} was locked by another process for {PATIENCE} seconds; end that one, or try again"
+            )
+        if "not a database" in said or "malformed" in said:
+            return f"{self.url} is not a lakehouse catalog, or is damaged ({said}); restore it or name another file"
+        if "readonly" in said or "unable to open" in said:
+            return f"catalog {self.url} cannot be written ({said}); check the permissions of the file and of its folder"
+        if "full" in said:
+            return f"catalog {self.url} has no room to write ({said}); free some disk space"
+        if self.is_sqlite:
+            return f"catalog {self.url} failed: {said}"
+        return (
+            f"catalog {self.url} cannot be used ({' '.join(said.split())}); check that its server runs and lets you in"
+        )
+
+
+def _parse(url: str) -> sa.URL:
+    if "://" not in url:
+        url = f"sqlite:///{url}"
+    try:
+        parsed = sa.make_url(url)
+        backend = parsed.get_backend_name()
+    except (exc.ArgumentError, ValueError) as error:
+        raise CatalogError(f"catalog URL {url!r} cannot be read ({error}); {_URLS}") from None
+    if backend in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend != "sqlite":
+        raise CatalogError(f"catalog URL {_shown(parsed)!r} names {backend!r}, which is not supported; {_URLS}")
+    if parsed.database in (None, "", ":memory:"):
+        raise CatalogError(f"catalog URL {url!r} names no file; {_URLS}")
+    return parsed
+
+
+_URLS = "write sqlite:////path/to/catalog.db or postgresql://user@host/database"
+
+
+def _shown(url: sa.URL) -> str:
+    return str(url.database) if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
+
+
+def _check_file(file: Path, *, create: bool) -> None:
+    """What SQLite would only call "unable to open database file"."""
+    if file.is_dir():
+        raise CatalogError(f"catalog {file} is a folder, not a file; name a file in it, such as {file / 'catalog.db'}")
+    if not file.exists() and not create:
+        raise CatalogError(f"there is no catalog at {file}; the first `dbt run` on this lake creates it")
+    if not file.parent.is_dir():
+        raise CatalogError(f"catalog {file} cannot be created, there is no folder {file.parent}; create that first")
+
+
+def _engine(url: sa.URL) -> sa.Engine:
+    if url.get_backend_name() == "sqlite":
+        # No limit to the pool: a connection to a file is cheap, and a thread must never wait for one it holds itself.
+        engine = sa.create_engine(url, connect_args={"timeout": PATIENCE}, pool_size=16, max_overflow=-1)
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    if "connect_timeout" not in url.query:
+        url = url.update_query_dict({"connect_timeout": "10"})
+    try:
+        return sa.create_engine(url, pool_size=8, max_overflow=24, pool_timeout=PATIENCE, pool_pre_ping=True)
+    except ModuleNotFoundError as error:
+        raise CatalogError(
+            f"catalog {_shown(url)} needs the package {error.name!r}; `pip install 'dbt-lakehouse[postgres]'`"
+        ) from None
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # this module says BEGIN itself, see _begin_sqlite
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {PATIENCE * 1000}")
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA cache_size = -16384")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    write = connection.get_execution_options().get(_WRITE)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
