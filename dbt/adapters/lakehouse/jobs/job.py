@@ -81,8 +81,9 @@ class Append:
 class Edit:
     """Run ``statements`` on the table at ``base`` under its own name, over the rows for which ``matching`` holds.
 
-    ``matching`` sees the table as ``alias``; None means all rows. With ``source``, ``sql`` (or what ``python`` gives) is put
-    in a temporary table of that name first. ``statements`` may be empty with ``matching``: then the rows are deleted.
+    ``matching`` sees the table as ``alias``; None means all rows. With ``source``, ``sql`` is put
+    in a temporary table of that name first; ``incoming`` names those of its
+    columns that belong to the table, where not all do. ``statements`` may be empty with ``matching``: then the rows are deleted.
     """
 
     target: Input
@@ -91,6 +92,7 @@ class Edit:
     alias: str = "t"
     source: str | None = None
     sql: str | None = None
+    incoming: tuple[str, ...] | None = None
     on_schema_change: str = "ignore"
     constraints: Constraints = field(default_factory=Constraints)
     kind: Literal["edit"] = "edit"

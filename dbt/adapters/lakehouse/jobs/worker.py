@@ -101,7 +101,9 @@ class Worker:
         if action.source is not None:
             cursor.execute(f"CREATE OR REPLACE TEMP TABLE {quote(action.source)} AS {action.sql}")
             if action.on_schema_change != "ignore":
-                base = writer.evolve(cursor, f"SELECT * FROM {quote(action.source)}", base, action.on_schema_change)
+                columns = "*" if action.incoming is None else ", ".join(map(quote, action.incoming))
+                incoming = f"SELECT {columns} FROM {quote(action.source)}"
+                base = writer.evolve(cursor, incoming, base, action.on_schema_change)
         # The statements name the table itself, so a real table takes the place of its view while they run.
         self._engine.ensure_schema(target.database, target.schema)
         self._engine.unbind(name)

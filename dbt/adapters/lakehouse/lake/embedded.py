@@ -35,7 +35,7 @@ class EmbeddedLake:
         from dbt.adapters.lakehouse.storage import storage_for
 
         if create:
-            storage_for(settings.warehouse, settings.storage_options).make_root(settings.warehouse)
+            storage_for(settings.warehouse, settings.storage_options).duckdb_path(settings.warehouse, folder=True)
         return cls(settings, SqlCatalog.open(settings.catalog, create=create))
 
     @property
@@ -88,7 +88,7 @@ class EmbeddedLake:
         uri = f"{self.settings.warehouse}/.check-{uuid.uuid4().hex}"
         try:
             storage = storage_for(self.settings.warehouse, self.settings.storage_options)
-            storage.write_new(uri, b"ok")
+            storage.write(uri, b"ok")
             ok = storage.read(uri) == b"ok"
             storage.delete(uri)
         except LakehouseError as error:

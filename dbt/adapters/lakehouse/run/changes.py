@@ -6,6 +6,7 @@ is only decided which rows that table must hold, and what becomes of names.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -135,6 +136,8 @@ def _create_table(session: RunSession, statement: Statement, name: Name) -> Resu
         return Result()
     if current is not None and not statement.or_replace:
         raise SqlError(f"{name} exists already; say CREATE OR REPLACE, or drop it first")
+    if statement.clone_of is not None:
+        return _clone(session, statement, name)
     table = current if isinstance(current, TableEntry) else None
     spec = session.table_spec(name, table)
     setup: tuple[str, ...] = ()
@@ -153,6 +156,18 @@ def _create_table(session: RunSession, statement: Statement, name: Name) -> Resu
     assert answer.written is not None
     _put_table(session, name, answer.written, None, f"Create table {name.schema}.{name.name}", statement.sql)
     return Result(rows_affected=answer.written.rows_written, message=f"CREATE TABLE {answer.written.rows_written}")
+
+
+def _clone(session: RunSession, statement: Statement, name: Name) -> Result:
+    """Another name for the same table, at the same state: nothing is copied."""
+    assert statement.clone_of is not None
+    source = session.planner.resolve(statement.clone_of)
+    entry = session.state.get(source) if source is not None else None
+    if not isinstance(entry, TableEntry):
+        raise NotInLake(f"{source or statement.clone_of.name} is not a table of the lake; only tables can be cloned")
+    copy = dataclasses.replace(entry, schema=name.schema, name=name.name)
+    _put(session, name, copy, f"Clone {entry.schema}.{entry.name} as {name.schema}.{name.name}", statement.sql)
+    return Result(message="CLONE")
 
 
 def _create_view(session: RunSession, statement: Statement, name: Name) -> Result:
@@ -243,8 +258,6 @@ def _rewrite(session: RunSession, statement: Statement, name: Name, table: Table
 
 
 def _rename(session: RunSession, statement: Statement, name: Name, current: Entry, to: str) -> Result:
-    import dataclasses
-
     target = Name(database=name.database, schema=name.schema, name=to)
     if session.state.get(target) is not None and Key(name.schema, to) != Key(name.schema, name.name):
         raise SqlError(f"{target} exists already; drop it first")
@@ -258,8 +271,6 @@ def _rename(session: RunSession, statement: Statement, name: Name, current: Entr
 
 
 def _comment(session: RunSession, statement: Statement, name: Name) -> Result:
-    import dataclasses
-
     current = session.state.get(name)
     if current is None:
         raise NotInLake(f"{name} does not exist on this branch")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote as url_quote
 
 from dbt.adapters.lakehouse.catalog.model import Entry, Key, SchemaEntry, TableEntry, ViewEntry
 from dbt.adapters.lakehouse.errors import ConfigError, JobCancelled, NotInLake, SchemaMismatch
@@ -29,6 +28,7 @@ from dbt.adapters.lakehouse.run.statements import Kind, parse
 from dbt.adapters.lakehouse.run.tokens import split
 from dbt.adapters.lakehouse.run.values import Build, Built, Name, Result
 from dbt.adapters.lakehouse.settings import LakeSettings
+from dbt.adapters.lakehouse.storage import folder_name
 from dbt.adapters.lakehouse.tables.values import Column, TableSpec, Written
 
 if TYPE_CHECKING:
@@ -179,6 +179,7 @@ class RunSession:
             statements=build.statements,
             source=build.source,
             sql=build.sql,
+            incoming=build.incoming,
             on_schema_change=build.on_schema_change,
             constraints=build.constraints,
         )
@@ -232,7 +233,7 @@ class RunSession:
             location, identity = table.location, table.table_uuid
         else:
             identity = str(uuid.uuid4())
-            folder = "/".join(url_quote(part, safe="") for part in (name.schema, name.name))
+            folder = f"{folder_name(name.schema)}/{folder_name(name.name)}"
             location = f"{self._settings.warehouse}/{folder}/{identity[:8]}"
         if build is None:
             return TableSpec(location=location, table_uuid=identity)

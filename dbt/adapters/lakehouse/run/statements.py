@@ -61,12 +61,12 @@ class Statement:
 
     ``body`` is the query of CREATE … AS; for ALTER and COMMENT what follows the target. ``where`` is the condition of an
     UPDATE or DELETE on one table alone; None when all its rows may be concerned. ``columns`` is the text of a column list
-    (``CREATE TABLE t (…)``).
+    (``CREATE TABLE t (…)``). ``clone_of`` is the source of ``CREATE TABLE t CLONE s``, this adapter's own addition.
     """
 
     kind: Kind
     sql: str
-    target: Reference = Reference()  # noqa: RUF009 - frozen
+    target: Reference = Reference()
     alias: str | None = None
     body: str | None = None
     where: str | None = None
@@ -77,6 +77,7 @@ class Statement:
     temporary: bool = False
     cascade: bool = False
     object_kind: str = ""
+    clone_of: Reference | None = None
 
 
 _SELECT_WORDS = frozenset(
@@ -245,6 +246,7 @@ def _parse_create(reader: _Reader) -> Statement:
     target = reader.name()
     if target is None:
         return Statement(kind=Kind.OTHER, sql=reader.sql)
+    clone_of = reader.name() if reader.take("clone") else None
     columns = reader.skip_parentheses() if reader.word() == "(" else None
     body = reader.rest() if reader.take("as") else None
     return Statement(
@@ -256,6 +258,7 @@ def _parse_create(reader: _Reader) -> Statement:
         or_replace=or_replace,
         if_not_exists=if_not_exists,
         temporary=temporary,
+        clone_of=clone_of,
     )
 
 
@@ -370,8 +373,8 @@ def requalify(sql: str, rename: Callable[[Reference], tuple[str, str, str] | Non
         if new is not None:
             edits.append((tokens[first].start, tokens[first + 2 * width].end, ".".join(map(_quote, new)) + alias))
     raw = sql.encode()
-    for start, end, new in sorted(edits, reverse=True):
-        raw = raw[:start] + new.encode() + raw[end:]
+    for start, end, text_in_full in sorted(edits, reverse=True):
+        raw = raw[:start] + text_in_full.encode() + raw[end:]
     return raw.decode()
 
 

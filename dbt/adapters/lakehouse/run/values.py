@@ -53,6 +53,7 @@ class Build:
     ``mode``: ``create`` makes or replaces the table; ``append`` adds the rows; ``overwrite`` replaces the partitions that
     occur in them; ``merge`` runs ``statements`` (SQL on the target's own name and on ``source``, a name under which the
     rows stand) over those rows of the target for which ``matching`` holds (SQL over alias ``t`` and ``source``; None: all).
+    ``incoming`` names the columns of ``source`` that belong to the table, where not all do.
     Exactly one of ``sql`` and ``python`` is set. ``setup`` are statements to run first in the same session.
     """
 
@@ -64,6 +65,7 @@ class Build:
     source: str | None = None
     statements: tuple[str, ...] = ()
     matching: str | None = None
+    incoming: tuple[str, ...] | None = None
     on_schema_change: SchemaChange = "ignore"
     partition_by: tuple[str, ...] = ()
     sort_by: tuple[str, ...] = ()

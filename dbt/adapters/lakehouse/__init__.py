@@ -1,0 +1,47 @@
+"""A dbt adapter for a lake of Iceberg tables under a git-like catalog.
+
+From the bottom up; imports point down only:
+
+===================  ==============================================================
+``errors``           one tree of errors
+``settings``         what a lake is made of, as frozen values
+``storage``          files and folders of the warehouse
+``tables``           Iceberg tables, written and read by DuckDB
+``jobs``             one execution as a value; the worker that runs it
+``executors``        how workers are reached
+``catalog``          branches, commits, entries
+``run``              one transaction: reads one state, publishes once
+``lake``             the seam that the adapter and the command line speak to
+``profile``          a dbt profile as settings, without dbt
+``impl`` …           dbt's side: adapter, connections, credentials, relations, events
+``cli``              the ``lakehouse`` command
+===================  ==============================================================
+
+``Plugin`` is what dbt looks for; it is resolved on first use, so that workers and the command line import no dbt.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Plugin":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from dbt.adapters.base.plugin import AdapterPlugin
+
+    from dbt.adapters.lakehouse.credentials import LakehouseCredentials
+    from dbt.adapters.lakehouse.impl import LakehouseAdapter
+    from dbt.include import lakehouse
+
+    plugin = AdapterPlugin(
+        adapter=LakehouseAdapter,  # type: ignore[arg-type] # dbt's protocol wants attributes its own classes lack
+        credentials=LakehouseCredentials,
+        include_path=lakehouse.PACKAGE_PATH,
+        # dbt-duckdb's macros speak DuckDB's SQL; dispatch goes lakehouse__, duckdb__, default__.
+        dependencies=["duckdb"],
+    )
+    globals()["Plugin"] = plugin
+    return plugin

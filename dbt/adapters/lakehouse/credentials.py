@@ -1,0 +1,79 @@
+"""An output of a dbt profile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dbt.adapters.contracts.connection import Credentials
+from dbt_common.exceptions import DbtRuntimeError
+
+from dbt.adapters.lakehouse import profile
+from dbt.adapters.lakehouse.errors import ConfigError
+from dbt.adapters.lakehouse.settings import LakeSettings, PublishMode
+
+
+@dataclass
+class LakehouseCredentials(Credentials):
+    """The keys of a ``type: lakehouse`` output; ``profile`` says what they mean and checks them."""
+
+    database: str = "lake"
+    schema: str = "main"
+    warehouse: str | None = None
+    catalog: str | None = None
+    branch: str | None = None
+    from_branch: str | None = None
+    publish: str | None = None
+    reuse: Any = None
+    isolation: str | None = None
+    executor: str | None = None
+    service: str | None = None
+    token: str | None = None
+    memory_limit: str | None = None
+    temp_directory: str | None = None
+    storage_options: dict[str, Any] = field(default_factory=dict)
+    extensions: list[str] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def __pre_deserialize__(cls, data: dict[Any, Any]) -> dict[Any, Any]:
+        data = super().__pre_deserialize__(data)
+        try:
+            profile.validate(data)
+        except ConfigError as error:
+            raise DbtRuntimeError(f"profile: {error}") from error
+        return data
+
+    @property
+    def type(self) -> str:
+        """The adapter's name."""
+        return "lakehouse"
+
+    @property
+    def unique_field(self) -> str:
+        """What tells lakes apart in dbt's (anonymised) statistics."""
+        return self.warehouse or self.service or ""
+
+    def _connection_keys(self) -> tuple[str, ...]:
+        return ("warehouse", "catalog", "database", "schema", "branch", "from_branch", "publish")
+
+    def _as_profile(self) -> dict[str, Any]:
+        keys = ("type", *(name for name in self.__dataclass_fields__ if not name.startswith("_")))
+        return {key: getattr(self, key) for key in keys if getattr(self, key) not in (None, {}, [])}
+
+    def lake_settings(self, threads: int) -> LakeSettings:
+        """The lake this output is about; relative paths count from the project's folder, where dbt runs."""
+        return profile.lake_settings({**self._as_profile(), "threads": threads}, Path.cwd())
+
+    def target_branch(self) -> str:
+        """The branch of this target."""
+        return profile.target_branch(self._as_profile(), Path.cwd())
+
+    def origin_branch(self) -> str:
+        """The branch that the target's branch is made from."""
+        return profile.from_branch(self._as_profile())
+
+    def publish_mode(self) -> PublishMode:
+        """When results become visible."""
+        return profile.publish_mode(self._as_profile())

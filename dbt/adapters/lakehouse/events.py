@@ -1,0 +1,167 @@
+"""A dbt invocation as a run: opened by its first write, ended by dbt's own verdict.
+
+dbt tells what happens through its event manager, on the thread where it happens (``EndRunResult`` on the main thread,
+after all hooks). ``NodeFinished`` is recorded, ``EndRunResult`` publishes or fails the run, ``CommandCompleted`` abandons
+one that is still open: dbt was interrupted, or broke.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import threading
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dbt.adapters.events.logging import AdapterLogger
+from dbt_common.invocation import get_invocation_id
+
+from dbt.adapters.lakehouse.connections import dbt_errors
+from dbt.adapters.lakehouse.credentials import LakehouseCredentials
+from dbt.adapters.lakehouse.lake.base import Lake, Run, RunRequest, Session
+from dbt.adapters.lakehouse.settings import PublishMode
+
+logger = AdapterLogger("Lakehouse")
+
+
+class Invocation:
+    """The run of one dbt command, or single statements where no command runs (each visible at once)."""
+
+    def __init__(
+        self, credentials: LakehouseCredentials, open_lake: Callable[[], Lake], target_path: Callable[[], Path]
+    ) -> None:
+        self._credentials = credentials
+        self._open_lake = open_lake
+        self._target_path = target_path
+        self._lock = threading.RLock()
+        self._run: Run | None = None
+        self._nodes: dict[str, dict[str, Any]] = {}
+        self._command = _current_command()
+        self._continues = self._run_to_continue() if self._command == "retry" else None
+
+    @property
+    def in_command(self) -> bool:
+        """Whether a dbt command is under way, whose end will publish or fail the run."""
+        return self._command is not None
+
+    def run(self) -> Run:
+        """The run, opened on first use."""
+        with self._lock:
+            if self._run is None:
+                self._run = self._open_lake().open_run(self._request())
+            return self._run
+
+    def session(self) -> Session:
+        """A session of the run for the calling thread."""
+        return self.run().session()
+
+    def _request(self) -> RunRequest:
+        command = f"dbt {self._command}" if self._command else "dbt"
+        invocation = get_invocation_id()
+        return RunRequest(
+            id=invocation if self.in_command else str(uuid.uuid4()),
+            command=command,
+            branch=self._credentials.target_branch(),
+            from_branch=self._credentials.origin_branch(),
+            publish=self._credentials.publish_mode() if self.in_command else PublishMode.EACH_NODE,
+            default_schema=self._credentials.schema,
+            author=_author(),
+            continues=self._continues,
+            provenance={"command": command, "invocation": invocation},
+        )
+
+    def _run_to_continue(self) -> str | None:
+        """The invocation whose results ``dbt retry`` reads: that run's branch holds what succeeded then."""
+        try:
+            results = json.loads((self._target_path() / "run_results.json").read_text())
+            return str(results["metadata"]["invocation_id"])
+        except (OSError, ValueError, KeyError):
+            return None
+
+    # what dbt tells
+
+    def on_event(self, message: Any) -> None:
+        """Dbt's callback. What it raises reaches dbt."""
+        name = message.info.name
+        if name == "NodeFinished":
+            self._record(message.data)
+        elif name == "EndRunResult":
+            self._end(success=message.data.success)
+        elif name == "CommandCompleted":
+            self._command_completed(success=message.data.success)
+
+    def _record(self, data: Any) -> None:
+        result = data.run_result
+        self._nodes[data.node_info.unique_id] = {
+            "status": result.status,
+            "seconds": round(result.execution_time, 6),
+            "message": result.message,
+        }
+
+    def _end(self, *, success: bool) -> None:
+        run = self._run
+        if run is None or not self.in_command:
+            return
+        if success:
+            self.publish()
+            return
+        failed = [key for key, node in self._nodes.items() if node["status"] in ("error", "fail", "runtime error")]
+        run.fail(f"{len(failed)} failed: {', '.join(failed[:10])}" if failed else "dbt did not pass", self._nodes)
+        if run.branch is not None:
+            logger.info(
+                f"Nothing was published: what this run wrote is on branch {run.branch}. "
+                f"Look at it with `lakehouse tables --ref {run.branch}`, fix the cause and `dbt retry`"
+            )
+
+    def publish(self) -> None:
+        """Publish the run. Raises dbt's error, which ends dbt with an exit code, if it cannot be."""
+        run = self._run
+        if run is None:
+            return
+        with dbt_errors():
+            commit = run.publish(self._nodes)
+        target = self._credentials.target_branch()
+        if commit is not None:
+            logger.info(f"Published to branch {target} as commit {commit.id[:8]}")
+        elif run.branch is not None and run.request.publish is PublishMode.MANUAL:
+            logger.info(f"Left on branch {run.branch}; `lakehouse merge {run.branch} --into {target}` publishes it")
+
+    def abandon(self, reason: str) -> None:
+        """End the run as abandoned, if it has not ended."""
+        if self._run is not None and self.in_command:
+            self._run.fail(reason, self._nodes, abandoned=True)
+
+    def cancel(self) -> None:
+        """Interrupt all that runs."""
+        if self._run is not None:
+            self._run.cancel()
+
+    def _command_completed(self, *, success: bool) -> None:
+        self.abandon("dbt ended before the run was published" if success else "dbt was interrupted or broke")
+        with self._lock:
+            self._command = None
+            self._run = None
+            self._nodes = {}
+
+    def forget(self) -> None:
+        """Outside of a command: start over with the next statement, since the lake was closed."""
+        with self._lock:
+            if not self.in_command:
+                self._run = None
+
+
+def _current_command() -> str | None:
+    """The dbt command that is being run; None for programs that use the adapter by itself."""
+    import click
+
+    context = click.get_current_context(silent=True)
+    return context.command.name if context is not None else None
+
+
+def _author() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

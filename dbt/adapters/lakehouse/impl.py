@@ -1,0 +1,550 @@
+"""The adapter: dbt's verbs on a run of the lake."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from multiprocessing.context import SpawnContext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from dbt.adapters.base.impl import ConstraintSupport
+from dbt.adapters.base.meta import available
+from dbt.adapters.capability import Capability, CapabilityDict, CapabilitySupport, Support
+from dbt.adapters.contracts.connection import AdapterResponse
+from dbt.adapters.contracts.relation import RelationType
+from dbt.adapters.events.logging import AdapterLogger
+from dbt.adapters.sql import SQLAdapter
+from dbt_common.contracts.constraints import ConstraintType
+from dbt_common.events.event_manager_client import add_callback_to_manager
+from dbt_common.exceptions import DbtRuntimeError
+
+from dbt.adapters.lakehouse import catalog_queries, nodes
+from dbt.adapters.lakehouse.catalog.model import TableEntry, ViewEntry
+from dbt.adapters.lakehouse.column import LakehouseColumn
+from dbt.adapters.lakehouse.connections import LakehouseConnectionManager, dbt_errors
+from dbt.adapters.lakehouse.credentials import LakehouseCredentials
+from dbt.adapters.lakehouse.events import Invocation
+from dbt.adapters.lakehouse.lake.base import Build, Built, Lake, Name, PythonSource
+from dbt.adapters.lakehouse.relation import LakehouseRelation
+
+if TYPE_CHECKING:
+    import agate
+
+logger = AdapterLogger("Lakehouse")
+
+_SNAPSHOT_HELPERS = ("dbt_change_type", "dbt_unique_key")
+
+
+class LakehouseAdapter(SQLAdapter):
+    """dbt's adapter for ``type: lakehouse``."""
+
+    ConnectionManager = LakehouseConnectionManager
+    Relation = LakehouseRelation
+    Column = LakehouseColumn
+    connections: LakehouseConnectionManager
+
+    CONSTRAINT_SUPPORT: ClassVar[dict[ConstraintType, ConstraintSupport]] = {
+        ConstraintType.check: ConstraintSupport.ENFORCED,
+        ConstraintType.not_null: ConstraintSupport.ENFORCED,
+        ConstraintType.unique: ConstraintSupport.ENFORCED,
+        ConstraintType.primary_key: ConstraintSupport.ENFORCED,
+        ConstraintType.foreign_key: ConstraintSupport.NOT_SUPPORTED,
+    }
+    _capabilities = CapabilityDict(
+        {
+            Capability.SchemaMetadataByRelations: CapabilitySupport(support=Support.Full),
+            Capability.GetCatalogForSingleRelation: CapabilitySupport(support=Support.Full),
+        }
+    )
+
+    def __init__(self, config: Any, mp_context: SpawnContext) -> None:
+        super().__init__(config, mp_context)
+        self._lake: Lake | None = None
+        self._lake_lock = threading.Lock()
+        self._warned: set[str] = set()
+        self.invocation = Invocation(self.credentials, self.lake, self._target_path)
+        self.connections.session_source = self.invocation.session
+        add_callback_to_manager(self.invocation.on_event)
+
+    # the lake and the run
+
+    @property
+    def credentials(self) -> LakehouseCredentials:
+        """The profile's output."""
+        return self.config.credentials  # type: ignore[return-value]
+
+    def lake(self) -> Lake:
+        """The lake, opened on first use."""
+        # Imported late: parsing a project needs neither DuckDB nor a catalog.
+        from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
+
+        with self._lake_lock:
+            if self._lake is None:
+                threads = getattr(self.config, "threads", None) or 1
+                self._lake = EmbeddedLake.open(self.credentials.lake_settings(threads))
+            return self._lake
+
+    def _target_path(self) -> Path:
+        """Where the results of the last invocation are, or those that ``--state`` names."""
+        import click
+
+        context = click.get_current_context(silent=True)
+        state = (context.params.get("state") if context is not None else None) or None
+        return Path(state or Path(self.config.project_root) / self.config.target_path)
+
+    @classmethod
+    def type(cls) -> str:
+        """The name in profiles."""
+        return "lakehouse"
+
+    @classmethod
+    def date_function(cls) -> str:
+        """SQL for now."""
+        return "now()"
+
+    @classmethod
+    def is_cancelable(cls) -> bool:
+        """Running jobs can be interrupted."""
+        return True
+
+    def cancel_open_connections(self) -> Any:
+        """Interrupt every thread's job."""
+        self.invocation.cancel()
+        return super().cancel_open_connections()
+
+    def cleanup_connections(self) -> None:
+        """Give back all workers and close the lake; it opens again if it is wanted again."""
+        super().cleanup_connections()
+        if not self.invocation.in_command:
+            self.invocation.forget()
+            with self._lake_lock:
+                lake, self._lake = self._lake, None
+            if lake is not None:
+                lake.close()
+
+    @contextlib.contextmanager
+    def connection_named(
+        self, name: str, query_header_context: Any = None, should_release_connection: bool = True
+    ) -> Iterator[None]:
+        """As in dbt; an operation's run is published here, since dbt tells of no other end of it."""
+        operation = name.startswith("macro_") or name == "inline_query"
+        try:
+            with super().connection_named(name, query_header_context, should_release_connection):
+                yield
+        except BaseException:
+            if operation:
+                self.invocation.abandon(f"{name} failed")
+            raise
+        if operation:
+            self.invocation.publish()
+
+    def debug_query(self) -> None:
+        """``dbt debug``: try everything for real."""
+        with dbt_errors():
+            checks = self.lake().check()
+        for check in checks:
+            logger.info(f"  {check.name}: {'OK' if check.ok else 'ERROR'} {check.detail}")
+        failed = [check for check in checks if not check.ok]
+        if failed:
+            raise DbtRuntimeError("; ".join(f"{check.name}: {check.detail}" for check in failed))
+        self.execute("select 1 as id")
+
+    # schemas and relations: answered by the catalog, without a query
+
+    @available.parse(lambda *a, **k: [])
+    def list_schemas(self, database: str) -> list[str]:
+        """Schemas of the run's state."""
+        with dbt_errors():
+            return self._session().schemas((database or self._database).strip('"'))
+
+    @available.parse(lambda *a, **k: False)
+    def check_schema_exists(self, database: str, schema: str) -> bool:
+        """Whether a schema exists."""
+        return schema.lower() in (name.lower() for name in self.list_schemas(database))
+
+    def create_schema(self, relation: LakehouseRelation) -> None:
+        """Create a schema if it does not exist."""
+        with dbt_errors():
+            self._session().execute(f"CREATE SCHEMA IF NOT EXISTS {relation.without_identifier()}")
+        self.commit_if_has_connection()
+
+    def drop_schema(self, relation: LakehouseRelation) -> None:
+        """Drop a schema and what it holds."""
+        with dbt_errors():
+            self._session().execute(f"DROP SCHEMA IF EXISTS {relation.without_identifier()} CASCADE")
+        self.commit_if_has_connection()
+        self.cache.drop_schema(relation.database, relation.schema)
+
+    def list_relations_without_caching(self, schema_relation: LakehouseRelation) -> list[LakehouseRelation]:
+        """Tables and views of a schema."""
+        database = schema_relation.database or self._database
+        with dbt_errors():
+            entries = self._session().relations(database, schema_relation.schema)
+        return [LakehouseRelation.of(database, entry) for entry in entries]
+
+    def get_columns_in_relation(self, relation: LakehouseRelation) -> list[LakehouseColumn]:
+        """Columns of a table from the catalog; of a view, or of a temporary relation, as DuckDB sees it now."""
+        with dbt_errors():
+            session = self._session()
+            entry = session.lookup(relation.lake_name(self._database)) if relation.schema else None
+            if isinstance(entry, TableEntry):
+                return [LakehouseColumn.typed(column.name, column.type) for column in entry.columns]
+            if relation.schema and entry is None:
+                return []
+            columns = session.describe(f"SELECT * FROM {relation}")
+            return [LakehouseColumn.typed(column.name, column.type) for column in columns]
+
+    def drop_relation(self, relation: LakehouseRelation) -> None:
+        """Drop a table or view, whichever it is."""
+        self.cache_dropped(relation)
+        with dbt_errors():
+            session = self._session()
+            entry = session.lookup(relation.lake_name(self._database)) if relation.schema else None
+            kind = "VIEW" if isinstance(entry, ViewEntry) else "TABLE"
+            session.execute(f"DROP {kind} IF EXISTS {relation} CASCADE")
+
+    def rename_relation(self, from_relation: LakehouseRelation, to_relation: LakehouseRelation) -> None:
+        """Rename a table or view within its schema."""
+        self.cache_renamed(from_relation, to_relation)
+        with dbt_errors():
+            name = '"' + (to_relation.identifier or "").replace('"', '""') + '"'
+            self._session().execute(f"ALTER TABLE {from_relation} RENAME TO {name}")
+
+    def truncate_relation(self, relation: LakehouseRelation) -> None:
+        """Delete all rows."""
+        with dbt_errors():
+            self._session().execute(f"TRUNCATE TABLE {relation}")
+
+    def expand_column_types(self, goal: LakehouseRelation, current: LakehouseRelation) -> None:
+        """DuckDB's text has no length to expand."""
+
+    @available.parse(lambda *a, **k: [])
+    def get_column_schema_from_query(self, sql: str) -> list[LakehouseColumn]:
+        """Columns a SELECT would give, without running it."""
+        with dbt_errors():
+            columns = self._session().describe(sql)
+        return [LakehouseColumn.typed(column.name, column.type) for column in columns]
+
+    def get_rows_different_sql(
+        self,
+        relation_a: LakehouseRelation,
+        relation_b: LakehouseRelation,
+        column_names: list[str] | None = None,
+        except_operator: str = "EXCEPT",
+    ) -> str:
+        """SQL that counts the rows that differ between two relations."""
+        names = column_names or [column.name for column in self.get_columns_in_relation(relation_a)]
+        columns = ", ".join(sorted(self.quote(name) for name in names))
+        return catalog_queries.rows_different_sql(columns, str(relation_a), str(relation_b), except_operator)
+
+    def _get_one_catalog(
+        self, information_schema: Any, schemas: set[str], used_schemas: frozenset[tuple[str, str]]
+    ) -> agate.Table:
+        with dbt_errors():
+            return catalog_queries.catalog(self._session(), str(information_schema.database), schemas)
+
+    def _get_one_catalog_by_relations(
+        self, information_schema: Any, relations: Iterable[Any], used_schemas: frozenset[tuple[str, str]]
+    ) -> agate.Table:
+        wanted = [relation.lake_name(self._database) for relation in relations]
+        with dbt_errors():
+            return catalog_queries.catalog_of(self._session(), wanted)
+
+    def get_catalog_for_single_relation(self, relation: LakehouseRelation) -> Any:
+        """Catalog information of one relation."""
+        with dbt_errors():
+            return catalog_queries.single(self._session(), relation.lake_name(self._database))
+
+    # materializations: one call each
+
+    @available.parse(lambda *a, **k: AdapterResponse("OK"))
+    def build_table(
+        self, node: Mapping[str, Any], relation: LakehouseRelation, code: str, sql_header: str | None = None
+    ) -> AdapterResponse:
+        """Make or replace a table from SQL or Python."""
+        with dbt_errors():
+            return self._respond(self._session().build(self._create(node, relation, code, sql_header)))
+
+    @available.parse(lambda *a, **k: AdapterResponse("OK"))
+    def build_view(
+        self, node: Mapping[str, Any], relation: LakehouseRelation, sql: str, sql_header: str | None = None
+    ) -> AdapterResponse:
+        """Make or replace a view."""
+        with dbt_errors():
+            self._session().create_view(
+                relation.lake_name(self._database),
+                self._commented(sql),
+                node=node["unique_id"],
+                setup=_setup(sql_header),
+                provenance=_provenance(node),
+                **nodes.docs(node),
+            )
+        return AdapterResponse(_message="CREATE VIEW", code="CREATE VIEW")
+
+    @available.parse(lambda *a, **k: AdapterResponse("OK"))
+    def build_seed(
+        self, node: Mapping[str, Any], relation: LakehouseRelation, agate_table: agate.Table
+    ) -> AdapterResponse:
+        """Make or replace a table from a seed's file, with the types that dbt found or that ``column_types`` says."""
+        config = node["config"]
+        overrides = config.get("column_types") or {}
+        columns = [
+            (name, overrides.get(name) or self.convert_type(agate_table, index) or "VARCHAR")
+            for index, name in enumerate(agate_table.column_names)
+        ]
+        path = os.path.join(node["root_path"], node["original_file_path"])
+        code = nodes.seed_sql(path, columns, config.get("delimiter") or ",")
+        with dbt_errors():
+            return self._respond(self._session().build(self._create(node, relation, code, None)), "INSERT")
+
+    @available.parse(lambda *a, **k: AdapterResponse("OK"))
+    def build_incremental(
+        self,
+        node: Mapping[str, Any],
+        relation: LakehouseRelation,
+        code: str,
+        full_refresh: bool,
+        strategy: str,
+        strategy_sql: Callable[[dict[str, Any]], str],
+        sql_header: str | None = None,
+    ) -> AdapterResponse:
+        """Make the table, or change it by the strategy; ``strategy_sql`` is dbt's macro for it."""
+        with dbt_errors():
+            session = self._session()
+            existing = session.lookup(relation.lake_name(self._database))
+            if not isinstance(existing, TableEntry) or full_refresh:
+                return self._respond(session.build(self._create(node, relation, code, sql_header)))
+            create = self._create(node, relation, code, sql_header)
+            common = {
+                "name": create.name,
+                "setup": create.setup,
+                "on_schema_change": nodes.schema_change(node),
+                "constraints": create.constraints,
+                "node": create.node,
+                "provenance": create.provenance,
+            }
+            if strategy in ("append", "insert_overwrite"):
+                mode = "append" if strategy == "append" else "overwrite"
+                return self._respond(session.build(Build(mode=mode, sql=create.sql, python=create.python, **common)))
+            return self._respond(self._merge(node, relation, create, existing, strategy, strategy_sql, common))
+
+    def _merge(
+        self,
+        node: Mapping[str, Any],
+        relation: LakehouseRelation,
+        create: Build,
+        existing: TableEntry,
+        strategy: str,
+        strategy_sql: Callable[[dict[str, Any]], str],
+        common: Mapping[str, Any],
+    ) -> Built:
+        session = self._session()
+        with self._rows_of(create) as sql:
+            incoming = session.describe(sql, create.setup)
+            evolving = common["on_schema_change"] in ("append_new_columns", "sync_all_columns")
+            columns = incoming if evolving else existing.columns
+            source = self.Relation.create(
+                identifier=f"{relation.identifier}__dbt_tmp", quote_policy={"identifier": True}
+            )
+            config = node["config"]
+            statements = strategy_sql(
+                {
+                    "target_relation": relation,
+                    "temp_relation": source,
+                    "unique_key": config.get("unique_key"),
+                    "dest_columns": [LakehouseColumn.typed(column.name, column.type) for column in columns],
+                    "incremental_predicates": config.get("predicates") or config.get("incremental_predicates"),
+                }
+            )
+            build = Build(
+                mode="merge",
+                sql=sql,
+                source=source.identifier,
+                statements=tuple(_statements(statements)),
+                matching=nodes.matching(node, strategy, str(source)),
+                **common,
+            )
+            return session.build(build)
+
+    @contextlib.contextmanager
+    def _rows_of(self, build: Build) -> Iterator[str]:
+        """SQL for a build's rows: its own, or of a table that its Python code filled for the moment."""
+        if build.sql is not None:
+            yield build.sql
+            return
+        session = self._session()
+        staged = Name(database=build.name.database, schema=build.name.schema, name=f"{build.name.name}__dbt_python")
+        session.build(Build(name=staged, python=build.python, node=build.node))
+        try:
+            yield f"SELECT * FROM {staged}"
+        finally:
+            session.execute(f"DROP TABLE IF EXISTS {staged}")
+
+    @available.parse(lambda *a, **k: AdapterResponse("OK"))
+    def build_snapshot(
+        self,
+        node: Mapping[str, Any],
+        relation: LakehouseRelation,
+        staging_sql: str,
+        scd_id: str,
+        merge_sql: Callable[..., str],
+        sql_header: str | None = None,
+    ) -> AdapterResponse:
+        """Bring a snapshot table up to date: ``staging_sql`` gives dbt's changes, ``merge_sql`` is its macro for them."""
+        with dbt_errors():
+            session = self._session()
+            setup = _setup(sql_header)
+            described = session.describe(staging_sql, setup)
+            helpers = [c.name for c in described if c.name.lower().startswith(_SNAPSHOT_HELPERS)]
+            columns = nodes.incoming_columns(described, helpers)
+            source = self.Relation.create(
+                identifier=f"{relation.identifier}__dbt_tmp", quote_policy={"identifier": True}
+            )
+            statements = merge_sql(target=relation, source=source, insert_cols=[self.quote(c.name) for c in columns])
+            build = Build(
+                name=relation.lake_name(self._database),
+                mode="merge",
+                sql=staging_sql,
+                setup=setup,
+                source=source.identifier,
+                incoming=tuple(c.name for c in columns),
+                statements=tuple(_statements(statements)),
+                matching=f"t.{scd_id}::text IN (SELECT {scd_id}::text FROM {source})",
+                on_schema_change="append_new_columns",
+                node=node["unique_id"],
+                provenance=_provenance(node),
+            )
+            return self._respond(session.build(build))
+
+    def _create(self, node: Mapping[str, Any], relation: LakehouseRelation, code: str, sql_header: str | None) -> Build:
+        python = node.get("language") == "python"
+        source = None
+        if python:
+            code = self._limited(code)
+            path = os.path.join(node.get("root_path") or "", node["original_file_path"])
+            source = PythonSource(code=code, path=path, reads=(*nodes.python_reads(code), str(relation)))
+        return Build(
+            name=relation.lake_name(self._database),
+            sql=None if python else self._commented(code),
+            python=source,
+            setup=_setup(sql_header),
+            constraints=nodes.constraints(node),
+            node=node["unique_id"],
+            provenance=_provenance(node),
+            **nodes.layout(node),
+            **nodes.docs(node),
+        )
+
+    def _limited(self, code: str) -> str:
+        """With ``--empty``, ``dbt.ref`` and ``dbt.source`` give no rows; dbt leaves Python models to the adapter."""
+        if not getattr(self.config.args, "EMPTY", getattr(self.config.args, "empty", False)):
+            return code
+        import json
+
+        for relation in nodes.python_reads(code):
+            code = code.replace(json.dumps(relation), json.dumps(f"(SELECT * FROM {relation} WHERE false)"))
+        return code
+
+    def _commented(self, sql: str) -> str:
+        return str(self.connections._add_query_comment(sql))
+
+    def _respond(self, built: Built, verb: str = "CREATE TABLE") -> AdapterResponse:
+        rows = built.rows_written
+        return AdapterResponse(_message=f"{verb} {rows}" if verb == "INSERT" else "OK", code=verb, rows_affected=rows)
+
+    def submit_python_job(self, parsed_model: dict[str, Any], compiled_code: str) -> AdapterResponse:
+        """A Python model of a materialization that is not ours: its table is made under the model's name."""
+        relation = self.Relation.create(
+            database=parsed_model.get("database") or self._database,
+            schema=parsed_model["schema"],
+            identifier=parsed_model["alias"],
+            type=RelationType.Table,
+        )
+        return self.build_table(parsed_model, relation, compiled_code)
+
+    # what inherited macros ask
+
+    @available
+    def valid_incremental_strategies(self) -> list[str]:
+        """Incremental strategies that are known here."""
+        return list(nodes.STRATEGIES)
+
+    @available
+    def warn_once(self, message: str) -> None:
+        """Warn once an invocation."""
+        if message not in self._warned:
+            self._warned.add(message)
+            logger.warning(message)
+
+    @available
+    def escape_sql_string(self, value: Any) -> str:
+        """For use between single quotes."""
+        return str(value).replace("'", "''")
+
+    @available
+    def get_binding_char(self) -> str:
+        """DuckDB's parameter mark."""
+        return "?"
+
+    @available
+    def is_motherduck(self) -> bool:
+        """dbt-duckdb asks."""
+        return False
+
+    @available
+    def is_ducklake(self, relation: Any) -> bool:
+        """dbt-duckdb asks."""
+        return False
+
+    @available
+    def use_ducklake_table_workarounds(self, relation: Any) -> bool:
+        """dbt-duckdb asks."""
+        return False
+
+    @available
+    def disable_transactions(self) -> bool:
+        """dbt-duckdb asks; a run is the transaction."""
+        return True
+
+    @available
+    def catalog_supports_foreign_keys(self, database: str) -> bool:
+        """dbt-duckdb asks; Iceberg has none."""
+        return False
+
+    @available
+    def existing_key_constraint_types(self, relation: Any) -> list[str]:
+        """dbt-duckdb asks; only foreign keys would care."""
+        return []
+
+    @available
+    def ensure_transaction(self) -> None:
+        """dbt-duckdb asks; a run is the transaction."""
+
+    @available
+    def batch_id_for_model(self, model: Any) -> str:
+        """dbt-duckdb asks for names of temporary tables that are not needed here."""
+        return ""
+
+    def _session(self) -> Any:
+        return self.connections.session()
+
+    @property
+    def _database(self) -> str:
+        return self.credentials.database
+
+
+def _setup(sql_header: str | None) -> tuple[str, ...]:
+    return tuple(_statements(sql_header)) if sql_header else ()
+
+
+def _statements(sql: str) -> Sequence[str]:
+    from dbt.adapters.lakehouse.run.tokens import split
+
+    return split(sql)
+
+
+def _provenance(node: Mapping[str, Any]) -> dict[str, Any]:
+    return {"raw_code": node.get("raw_code"), "path": node.get("original_file_path")}

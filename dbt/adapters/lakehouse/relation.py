@@ -1,0 +1,31 @@
+"""Relations of a lake: ``"lake"."schema"."name"``, or ``"lake@<ref>"`` for another state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dbt.adapters.base.relation import BaseRelation
+from dbt.adapters.contracts.relation import RelationType
+
+from dbt.adapters.lakehouse.catalog.model import Entry, ViewEntry
+from dbt.adapters.lakehouse.run.values import Name
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LakehouseRelation(BaseRelation):
+    """A table or view of the lake."""
+
+    require_alias: bool = False
+
+    @classmethod
+    def of(cls, database: str, entry: Entry) -> LakehouseRelation:
+        """The relation of a catalog entry."""
+        kind = RelationType.View if isinstance(entry, ViewEntry) else RelationType.Table
+        quoting = {"database": True, "schema": True, "identifier": True}
+        return cls.create(
+            database=database, schema=entry.schema, identifier=entry.name, type=kind, quote_policy=quoting
+        )
+
+    def lake_name(self, database: str) -> Name:
+        """Its full name; ``database`` where it names none."""
+        return Name(database=self.database or database, schema=self.schema or "", name=self.identifier or "")

@@ -1,0 +1,199 @@
+"""Files of a warehouse behind seven verbs.
+
+A location is a URI. ``file:///a/b`` means the path ``/a/b`` letter by letter: nothing in it is percent-decoded, because
+pyiceberg, DuckDB and most other Iceberg readers only strip the scheme. Names that people choose (schemas, tables) become
+folder names by ``folder_name``, which leaves nothing for a reader to trip over; the path of the warehouse itself is taken
+as it is and refused when it holds ``?`` or ``#``, at which URI parsers cut.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote
+
+from dbt.adapters.lakehouse.errors import ConfigError, StorageError
+
+LOCAL = "file://"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredFile:
+    """A file found by listing: its URI, size in bytes and time of last change (seconds since 1970)."""
+
+    uri: str
+    size: int
+    modified: float
+
+
+class Storage(Protocol):
+    """What tables and garbage collection need of a file store. Every failure is a StorageError that names the URI."""
+
+    def read(self, uri: str) -> bytes:
+        """The whole content of a file."""
+
+    def write(self, uri: str, content: bytes) -> None:
+        """A new file, folders included; a file that exists is never overwritten."""
+
+    def delete(self, uri: str) -> None:
+        """Remove a file; one that is gone already is no error."""
+
+    def delete_prefix(self, uri: str) -> None:
+        """Remove a folder and all that is below it; one that is gone already is no error."""
+
+    def list_prefix(self, uri: str) -> Iterator[StoredFile]:
+        """Every file below a folder, in no particular order; nothing if there is no such folder."""
+
+    def exists(self, uri: str) -> bool:
+        """Whether a file or folder is there."""
+
+    def duckdb_path(self, uri: str, *, folder: bool = False) -> str:
+        """What DuckDB calls the file or folder; with ``folder`` it is made ready to be written into."""
+
+
+def uri_of(path: str | os.PathLike[str]) -> str:
+    """The URI of a local path, absolute and without a slash at the end."""
+    return LOCAL + os.path.abspath(path)  # noqa: PTH100  # Path.absolute keeps "..", which no two readers resolve alike
+
+
+def folder_name(name: str) -> str:
+    """A name chosen by people as one path segment that every reader takes literally (ASCII, ``%`` escapes)."""
+    escaped = quote(name, safe="")
+    return escaped.replace(".", "%2E") if set(escaped) <= {"."} else escaped
+
+
+def storage_for(uri: str, options: Mapping[str, str] | None = None) -> Storage:
+    """The store that a URI lives in; ``options`` are the profile's ``storage_options``."""
+    del options  # local files need none
+    if uri.startswith(LOCAL + "/"):
+        return _LOCAL_STORAGE
+    scheme = uri.partition("://")[0] if "://" in uri else ""
+    if scheme in ("s3", "s3a", "s3n"):
+        raise ConfigError(
+            f"location {uri!r} is in S3, which this version does not store tables in; set `warehouse` to a local folder"
+        )
+    raise ConfigError(f"location {uri!r} is no absolute file URI; write file:///path/to/folder")
+
+
+class LocalStorage:
+    """Files of this machine.
+
+    Nothing is fsynced. A process that dies at any instant loses nothing, since the page cache is the kernel's; a machine
+    that loses power may lose the last seconds, and so does the catalog beside it (SQLite in WAL mode with
+    ``synchronous=NORMAL``). An fsync of ``metadata.json`` alone would promise nothing, as DuckDB does not sync the
+    Parquet files it refers to, and syncing both costs several times what a small table takes to write.
+    """
+
+    def read(self, uri: str) -> bytes:
+        """See Storage."""
+        try:
+            return Path(self._path(uri)).read_bytes()
+        except FileNotFoundError as error:
+            raise StorageError(
+                f"{uri} does not exist (any more); it was removed by hand or collected as garbage, "
+                "read the table at another commit or build it again"
+            ) from error
+        except OSError as error:
+            raise _failed("read", uri, error) from error
+
+    def write(self, uri: str, content: bytes) -> None:
+        """See Storage."""
+        path = self._path(uri)
+        try:
+            try:
+                handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            except FileNotFoundError:
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+                handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        except OSError as error:
+            raise _failed("write", uri, error) from error
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+        except BaseException as error:
+            Path(path).unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise _failed("write", uri, error) from error
+            raise
+
+    def delete(self, uri: str) -> None:
+        """See Storage."""
+        try:
+            Path(self._path(uri)).unlink(missing_ok=True)
+        except OSError as error:
+            raise _failed("delete", uri, error) from error
+
+    def delete_prefix(self, uri: str) -> None:
+        """See Storage."""
+        try:
+            shutil.rmtree(self._path(uri))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _failed("delete", uri, error) from error
+
+    def list_prefix(self, uri: str) -> Iterator[StoredFile]:
+        """See Storage."""
+        folders = [self._path(uri)]
+        while folders:
+            folder = folders.pop()
+            try:
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append(entry.path)
+                            continue
+                        found = entry.stat()
+                        yield StoredFile(uri=LOCAL + entry.path, size=found.st_size, modified=found.st_mtime)
+            except FileNotFoundError:
+                continue  # somebody else deleted it between the listing of its parent and now
+            except OSError as error:
+                raise _failed("list", LOCAL + folder, error) from error
+
+    def exists(self, uri: str) -> bool:
+        """See Storage."""
+        return os.path.lexists(self._path(uri))
+
+    def duckdb_path(self, uri: str, *, folder: bool = False) -> str:
+        """See Storage."""
+        path = self._path(uri)
+        if folder:
+            try:
+                os.makedirs(path, exist_ok=True)  # noqa: PTH103  # the fixed cost of a small table counts
+            except OSError as error:
+                raise _failed("write", uri, error) from error
+        return path
+
+    @staticmethod
+    def _path(uri: str) -> str:
+        if not uri.startswith(LOCAL + "/"):
+            raise StorageError(f"{uri!r} is no absolute file URI")
+        if "?" in uri or "#" in uri:
+            raise ConfigError(
+                f"location {uri!r} holds '?' or '#', at which other Iceberg readers cut it off; "
+                "keep the warehouse in a folder without them"
+            )
+        return uri[len(LOCAL) :]
+
+
+_LOCAL_STORAGE = LocalStorage()
+
+_NEXT_STEP = {
+    errno.ENOSPC: "the disk is full, free some space (`lakehouse gc`) and run again",
+    errno.EDQUOT: "the disk quota is used up, free some space (`lakehouse gc`) and run again",
+    errno.EACCES: "permission is denied, give this user access to the folder",
+    errno.EPERM: "permission is denied, give this user access to the folder",
+    errno.EROFS: "the file system is read-only, choose another `warehouse`",
+    errno.EEXIST: "it exists already and files are never overwritten, run again",
+    errno.ENAMETOOLONG: "the name is too long for the file system, shorten the names of schema and table",
+}
+
+
+def _failed(verb: str, uri: str, error: OSError) -> StorageError:
+    reason = _NEXT_STEP.get(error.errno or 0, error.strerror or str(error))
+    return StorageError(f"cannot {verb} {uri}: {reason}")

@@ -1,0 +1,122 @@
+{#- Each materialization is one call of the adapter between the hooks. What rows there are, and how they become a table,
+    is decided in Python; here dbt's own macros render what only Jinja can. -#}
+
+{% macro lakehouse_contracted(sql) %}
+  {%- set contract = config.get('contract') -%}
+  {%- if contract and contract.enforced -%}
+    {{ get_assert_columns_equivalent(sql) }}
+    {{ return(get_select_subquery(sql)) }}
+  {%- endif -%}
+  {{ return(sql) }}
+{% endmacro %}
+
+{% macro lakehouse_built(relation, code, response) %}
+  {{ write(code) }}
+  {%- do store_result('main', response=response) -%}
+  {%- do apply_grants(relation, config.get('grants'), should_revoke=False) -%}
+{% endmacro %}
+
+{% materialization table, adapter='lakehouse', supported_languages=['sql', 'python'] %}
+  {%- set relation = this.incorporate(type='table') -%}
+  {{ run_hooks(pre_hooks, inside_transaction=False) }}
+  {{ run_hooks(pre_hooks, inside_transaction=True) }}
+  {%- set code = compiled_code if model['language'] == 'python' else lakehouse_contracted(sql) -%}
+  {%- do lakehouse_built(relation, code, adapter.build_table(model, relation, code, config.get('sql_header'))) -%}
+  {{ run_hooks(post_hooks, inside_transaction=True) }}
+  {{ run_hooks(post_hooks, inside_transaction=False) }}
+  {{ return({'relations': [relation]}) }}
+{% endmaterialization %}
+
+{% materialization view, adapter='lakehouse' %}
+  {%- set relation = this.incorporate(type='view') -%}
+  {{ run_hooks(pre_hooks, inside_transaction=False) }}
+  {{ run_hooks(pre_hooks, inside_transaction=True) }}
+  {%- set code = lakehouse_contracted(sql) -%}
+  {%- do lakehouse_built(relation, code, adapter.build_view(model, relation, code, config.get('sql_header'))) -%}
+  {{ run_hooks(post_hooks, inside_transaction=True) }}
+  {{ run_hooks(post_hooks, inside_transaction=False) }}
+  {{ return({'relations': [relation]}) }}
+{% endmaterialization %}
+
+{% materialization incremental, adapter='lakehouse', supported_languages=['sql', 'python'] %}
+  {%- set relation = this.incorporate(type='table') -%}
+  {%- do incremental_validate_on_schema_change(config.get('on_schema_change'), default='ignore') -%}
+  {%- set strategy = config.get('incremental_strategy') or 'delete+insert' -%}
+  {%- set strategy_sql = adapter.get_incremental_strategy_macro(context, strategy) -%}
+  {{ run_hooks(pre_hooks, inside_transaction=False) }}
+  {{ run_hooks(pre_hooks, inside_transaction=True) }}
+  {%- set code = compiled_code if model['language'] == 'python' else lakehouse_contracted(sql) -%}
+  {%- do lakehouse_built(relation, code, adapter.build_incremental(
+        model, relation, code, should_full_refresh(), strategy, strategy_sql, config.get('sql_header'))) -%}
+  {{ run_hooks(post_hooks, inside_transaction=True) }}
+  {{ run_hooks(post_hooks, inside_transaction=False) }}
+  {{ return({'relations': [relation]}) }}
+{% endmaterialization %}
+
+{% materialization seed, adapter='lakehouse' %}
+  {%- set relation = this.incorporate(type='table') -%}
+  {%- set old_relation = load_cached_relation(this) -%}
+  {%- if old_relation is not none and old_relation.is_view -%}
+    {{ exceptions.raise_compiler_error("Cannot seed to '{}', it is a view".format(old_relation.render())) }}
+  {%- endif -%}
+  {%- set agate_table = load_agate_table() -%}
+  {%- do store_result('agate_table', response='OK', agate_table=agate_table) -%}
+  {{ run_hooks(pre_hooks, inside_transaction=False) }}
+  {{ run_hooks(pre_hooks, inside_transaction=True) }}
+  {%- do lakehouse_built(relation, '', adapter.build_seed(model, relation, agate_table)) -%}
+  {{ run_hooks(post_hooks, inside_transaction=True) }}
+  {{ run_hooks(post_hooks, inside_transaction=False) }}
+  {{ return({'relations': [relation]}) }}
+{% endmaterialization %}
+
+{% materialization snapshot, adapter='lakehouse' %}
+  {%- set exists, relation = get_or_create_relation(
+        database=model.database, schema=model.schema, identifier=model.get('alias', model.get('name')), type='table') -%}
+  {%- if not relation.is_table -%}
+    {% do exceptions.relation_wrong_type(relation, 'table') %}
+  {%- endif -%}
+  {{ run_hooks(pre_hooks, inside_transaction=False) }}
+  {{ run_hooks(pre_hooks, inside_transaction=True) }}
+  {%- set strategy_macro = strategy_dispatch(config.get('strategy')) -%}
+  {%- set strategy = strategy_macro(model, "snapshotted_data", "source_data", model['config'], exists) -%}
+  {%- if exists -%}
+    {%- set columns = config.get("snapshot_table_column_names") or get_snapshot_table_column_names() -%}
+    {{ adapter.assert_valid_snapshot_target_given_strategy(relation, columns, strategy) }}
+    {%- set code = snapshot_staging_table(strategy, sql, relation) -%}
+    {{ check_time_data_types(code) }}
+    {%- set response = adapter.build_snapshot(
+          model, relation, code, columns.dbt_scd_id, snapshot_merge_sql, config.get('sql_header')) -%}
+  {%- else -%}
+    {%- set code = build_snapshot_table(strategy, model['compiled_code']) -%}
+    {{ check_time_data_types(code) }}
+    {%- set response = adapter.build_table(model, relation, code, config.get('sql_header')) -%}
+  {%- endif -%}
+  {%- do lakehouse_built(relation, code, response) -%}
+  {{ run_hooks(post_hooks, inside_transaction=True) }}
+  {{ run_hooks(post_hooks, inside_transaction=False) }}
+  {{ return({'relations': [relation]}) }}
+{% endmaterialization %}
+
+{#- As dbt's own, but the types come from binding the query instead of from an empty temporary table. -#}
+{% materialization unit, adapter='lakehouse' %}
+  {%- set expected_rows = config.get('expected_rows') -%}
+  {%- set expected_sql = config.get('expected_sql') -%}
+  {%- set types = {} -%}
+  {%- set quoted = {} -%}
+  {%- for column in adapter.get_column_schema_from_query(sql) -%}
+    {%- do types.update({column.name | lower: column.data_type}) -%}
+    {%- do quoted.update({column.name | lower: column.quoted}) -%}
+  {%- endfor -%}
+  {%- set tested = expected_rows[0].keys() if (expected_rows | length) > 0 else quoted.keys() -%}
+  {%- set names = [] -%}
+  {%- for name in tested -%}
+    {%- do names.append(quoted[name | lower]) -%}
+  {%- endfor -%}
+  {%- if not expected_sql -%}
+    {%- set expected_sql = get_expected_sql(expected_rows, types, quoted) -%}
+  {%- endif -%}
+  {%- call statement('main', fetch_result=True) -%}
+    {{ get_unit_test_sql(sql, expected_sql, names) }}
+  {%- endcall -%}
+  {{ return({'relations': []}) }}
+{% endmaterialization %}

@@ -1,0 +1,51 @@
+{% macro lakehouse__create_schema(relation) -%}
+  {%- call statement('create_schema') -%}
+    create schema if not exists {{ relation.without_identifier() }}
+  {%- endcall -%}
+{% endmacro %}
+
+{% macro lakehouse__drop_schema(relation) -%}
+  {%- call statement('drop_schema') -%}
+    drop schema if exists {{ relation.without_identifier() }} cascade
+  {%- endcall -%}
+{% endmacro %}
+
+{% macro lakehouse__list_schemas(database) -%}
+  {{ return(adapter.list_schemas(database)) }}
+{% endmacro %}
+
+{% macro lakehouse__check_schema_exists(information_schema, schema) -%}
+  {{ return(adapter.check_schema_exists(information_schema.database, schema)) }}
+{% endmacro %}
+
+{% macro lakehouse__get_columns_in_relation(relation) -%}
+  {{ return(adapter.get_columns_in_relation(relation)) }}
+{% endmacro %}
+
+{#- Nothing is copied: the clone is another name for the same state. -#}
+{% macro lakehouse__can_clone_table() %}
+  {{ return(True) }}
+{% endmacro %}
+
+{% macro lakehouse__create_or_replace_clone(this_relation, defer_relation) %}
+  create or replace table {{ this_relation }} clone {{ defer_relation }}
+{% endmacro %}
+
+{#- The lake knows no grants; access is a matter of who may write which branch. -#}
+{% macro lakehouse__apply_grants(relation, grant_config, should_revoke=True) %}
+  {%- if grant_config -%}
+    {%- do adapter.warn_once('grants are not applied by this adapter; see docs/dbt-features.md') -%}
+  {%- endif -%}
+{% endmacro %}
+
+{% macro lakehouse__get_incremental_default_sql(arg_dict) %}
+  {{ return(get_incremental_delete_insert_sql(arg_dict)) }}
+{% endmacro %}
+
+{% macro lakehouse__get_incremental_insert_overwrite_sql(arg_dict) %}
+  {{ return('') }}
+{% endmacro %}
+
+{% macro lakehouse__load_csv_rows(model, agate_table) %}
+  {{ exceptions.raise_compiler_error('seeds are loaded by the seed materialization of this adapter') }}
+{% endmacro %}
