@@ -1,0 +1,167 @@
+"""One COPY: a query to Parquet files in a folder of their own, and the DataFiles that describe them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import duckdb
+
+from dbt.adapters.lakehouse.errors import UnsupportedType
+from dbt.adapters.lakehouse.storage import Storage, storage_for
+from dbt.adapters.lakehouse.tables import partitions, stats
+from dbt.adapters.lakehouse.tables.duckdb_types import field_ids, literal, quote
+from dbt.adapters.lakehouse.tables.schema import ERROR_MARK
+
+if TYPE_CHECKING:
+    from pyiceberg.manifest import DataFile
+    from pyiceberg.partitioning import PartitionSpec
+    from pyiceberg.schema import Schema
+    from pyiceberg.table.sorting import SortOrder
+
+FILE_SIZE = "256MB"
+"""Size at which a new file is begun."""
+
+
+@dataclass(kw_only=True)
+class Attempt:
+    """The files of one write: its own folder for data, and the metadata files it wrote so far."""
+
+    location: str
+    name: str = field(default_factory=lambda: uuid4().hex)
+    metadata_files: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+
+    def folder(self) -> str:
+        """A new folder for data files."""
+        uri = f"{self.location}/data/{self.name}" + (f"-{len(self.folders)}" if self.folders else "")
+        self.folders.append(uri)
+        return uri
+
+    def metadata_file(self, name: str) -> str:
+        """The location of a new file in the metadata folder."""
+        uri = f"{self.location}/metadata/{name}"
+        self.metadata_files.append(uri)
+        return uri
+
+
+@contextlib.contextmanager
+def attempt(location: str) -> Iterator[Attempt]:
+    """A write that leaves nothing behind unless its block ends well.
+
+    DuckDB leaves a complete but truncated file when a COPY fails or is interrupted, so everything goes, whatever happened.
+    """
+    made = Attempt(location=location)
+    try:
+        yield made
+    except BaseException:
+        storage = storage_for(location)
+        for uri in made.metadata_files:
+            with contextlib.suppress(Exception):
+                storage.delete(uri)
+        for uri in made.folders:
+            with contextlib.suppress(Exception):
+                storage.delete_prefix(uri)
+        raise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How a table's rows lie in files."""
+
+    schema: Schema
+    spec: PartitionSpec
+    order: SortOrder
+
+
+def write(con: duckdb.DuckDBPyConnection, select: str, layout: Layout, made: Attempt) -> list[DataFile]:
+    """Write the rows of ``select``, whose columns are exactly the schema's as stored, and describe the files.
+
+    An empty file is not among them. Raises UnsupportedType for values that Iceberg cannot hold.
+    """
+    storage = storage_for(made.location)
+    folder = made.folder()
+    known = stats.leaves(layout.schema)
+    if layout.spec.fields:
+        return _write_partitions(con, select, layout, storage, folder, known)
+    order = partitions.order_by(layout.schema, layout.order)
+    target = storage.duckdb_path(folder, folder=True)
+    options = f"FIELD_IDS {field_ids(layout.schema.fields)}, FILE_SIZE_BYTES '{FILE_SIZE}'"
+    written = _copy(con, f"SELECT * FROM ({select}){order}" if order else select, target, options)
+    order_id = layout.order.order_id if order else None
+    return [
+        stats.data_file(folder + path[len(target) :], count, size, columns, known, sort_order_id=order_id)
+        for path, count, size, _, columns, _ in _kept(storage, folder, target, written)
+    ]
+
+
+def _write_partitions(
+    con: duckdb.DuckDBPyConnection,
+    select: str,
+    layout: Layout,
+    storage: Storage,
+    folder: str,
+    known: dict[str, stats.Leaf],
+) -> list[DataFile]:
+    split = partitions.splitter(con, layout.schema, layout.spec)
+    target = storage.duckdb_path(folder, folder=True)
+    options = f"FIELD_IDS {field_ids(layout.schema.fields)}"
+    order = partitions.order_by(layout.schema, layout.order)
+    if split.helpers:
+        options += f", PARTITION_BY ({', '.join(quote(name) for name in split.helpers)})"
+        helpers = ", ".join(f"{expression} AS {quote(name)}" for name, expression in split.helpers.items())
+        select = f"SELECT *, {helpers} FROM ({select})"
+    try:
+        written = _copy(con, f"SELECT * FROM ({select}){order}" if order else select, target, options)
+    finally:
+        partitions.release(con, split)
+    return [
+        stats.data_file(
+            folder + path[len(target) :],
+            count,
+            size,
+            columns,
+            known,
+            spec_id=layout.spec.spec_id,
+            partition=split.values(columns, count, partial(_exact, con, path)),
+        )
+        for path, count, size, _, columns, _ in _kept(storage, folder, target, written)
+    ]
+
+
+def _copy(con: duckdb.DuckDBPyConnection, select: str, target: str, options: str) -> list[tuple[Any, ...]]:
+    try:
+        return con.execute(
+            f"COPY ({select}) TO {literal(target)} "
+            f"(FORMAT parquet, RETURN_STATS, {options}, OVERWRITE_OR_IGNORE, FILENAME_PATTERN '{{uuidv7}}')"
+        ).fetchall()
+    except duckdb.Error as error:
+        _, mark, text = str(error).partition(ERROR_MARK)
+        if mark:
+            raise UnsupportedType(text.partition("\n")[0]) from error
+        raise
+
+
+def _kept(
+    storage: Storage, folder: str, target: str, written: Sequence[tuple[Any, ...]]
+) -> Iterator[tuple[str, int, int, int, dict[str, dict[str, str]], Any]]:
+    """The files that hold rows; those that hold none are deleted."""
+    for row in written:
+        if row[1]:
+            yield row
+        else:
+            storage.delete(folder + row[0][len(target) :])
+
+
+def _exact(con: duckdb.DuckDBPyConnection, path: str, column: str) -> dict[str, str]:
+    name = quote(column)
+    row = con.execute(
+        f"SELECT min({name}), max({name}) FROM read_parquet({literal(path)}, hive_partitioning = false)"
+    ).fetchone()
+    assert row is not None
+    low, high = (value.hex() if isinstance(value, bytes) else str(value) for value in row)
+    return {"min": low, "max": high}

@@ -1,0 +1,218 @@
+"""A query to a table: new, replaced, appended to, or its partitions overwritten. One COPY, then one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pyiceberg.table.snapshots import Operation
+
+from dbt.adapters.lakehouse.errors import ConfigError, SchemaMismatch, TableError
+from dbt.adapters.lakehouse.tables import changes, constraints, parquet, partitions, reader, schema
+from dbt.adapters.lakehouse.tables import metadata as tables
+from dbt.adapters.lakehouse.tables.changes import OnSchemaChange
+from dbt.adapters.lakehouse.tables.duckdb_types import quote
+from dbt.adapters.lakehouse.tables.evolve import find
+from dbt.adapters.lakehouse.tables.metadata import Change, Table
+from dbt.adapters.lakehouse.tables.parquet import Attempt, Layout
+from dbt.adapters.lakehouse.tables.schema import MEANINGS, QueryColumn
+from dbt.adapters.lakehouse.tables.values import Constraints, TableSpec, Written
+
+if TYPE_CHECKING:
+    import duckdb
+    from pyiceberg.manifest import DataFile
+    from pyiceberg.table.metadata import TableMetadataV2
+
+_NO_CONSTRAINTS = Constraints()
+
+
+def create(con: duckdb.DuckDBPyConnection, query: str, spec: TableSpec, *, replaces: str | None = None) -> Written:
+    """A new table with a query's columns and rows, or new content and schema for the one at ``replaces``.
+
+    A replaced table keeps the field ids of columns that keep name and type, and none of its history.
+    """
+    columns = schema.describe(con, query)
+    previous = tables.load(replaces) if replaces else None
+    table = Table(metadata_location="", metadata=_new_metadata(columns, spec, previous))
+    with parquet.attempt(spec.location) as made:
+        select = changes.stored_select(columns, table.metadata, schema.subquery(query))
+        added = parquet.write(con, select, _layout(table.metadata), made)
+        return _commit(con, table, Change(operation=Operation.APPEND, added=added), spec.constraints, made)
+
+
+def append(
+    con: duckdb.DuckDBPyConnection,
+    query: str,
+    base: str,
+    *,
+    on_schema_change: OnSchemaChange = "ignore",
+    constraints: Constraints = _NO_CONSTRAINTS,
+    columns: Sequence[str] | None = None,
+) -> Written:
+    """The table at ``base`` with a query's rows added.
+
+    Columns are matched by name, and a difference is dealt with as dbt's ``on_schema_change`` says. ``columns`` instead
+    names the query's columns by their place, as ``INSERT INTO t (columns)`` does; the table's others are null then.
+    """
+    found = _named(schema.describe(con, query), columns)
+    table = tables.load(base)
+    with parquet.attempt(table.metadata.location) as made:
+        table, change = _added(con, query, found, table, on_schema_change, columns, made)
+        return _commit(con, table, change, constraints, made)
+
+
+def overwrite(
+    con: duckdb.DuckDBPyConnection,
+    query: str,
+    base: str,
+    *,
+    on_schema_change: OnSchemaChange = "ignore",
+    constraints: Constraints = _NO_CONSTRAINTS,
+    columns: Sequence[str] | None = None,
+) -> Written:
+    """The table at ``base`` with the partitions that occur in the query replaced by its rows; all, if unpartitioned."""
+    found = _named(schema.describe(con, query), columns)
+    table = tables.load(base)
+    with parquet.attempt(table.metadata.location) as made:
+        table, change = _added(con, query, found, table, on_schema_change, columns, made)
+        removed = _replaced(table, change.added)
+        change = Change(operation=Operation.OVERWRITE, added=change.added, removed=removed, update=change.update)
+        return _commit(con, table, change, constraints, made)
+
+
+def evolve(con: duckdb.DuckDBPyConnection, query: str, base: str, on_schema_change: OnSchemaChange) -> str:
+    """The metadata location of the table at ``base`` once its schema fits a query's, as ``on_schema_change`` says."""
+    columns = schema.describe(con, query)
+    table = tables.load(base)
+    plan = changes.plan(columns, table.metadata, on_schema_change)
+    if plan.metadata is table.metadata:
+        return base
+    with parquet.attempt(table.metadata.location) as made:
+        if plan.rewritten:
+            return _rewritten(con, table, plan.metadata, made).metadata_location
+        return tables.save(table.with_metadata(plan.metadata), made).metadata_location
+
+
+def _new_metadata(columns: Sequence[QueryColumn], spec: TableSpec, previous: Table | None) -> TableMetadataV2:
+    built, meanings, last = schema.build(
+        columns,
+        previous=previous.metadata if previous else None,
+        comments=spec.column_comments,
+        constraints=spec.constraints,
+    )
+    return tables.new_metadata(
+        location=spec.location.rstrip("/"),
+        table_uuid=spec.table_uuid,
+        schema=built,
+        spec=partitions.partition_spec(built, spec.partition_by),
+        order=partitions.sort_order(built, spec.sort_by),
+        last_column_id=last,
+        properties=schema.with_meanings(_properties(spec), meanings),
+    )
+
+
+def _properties(spec: TableSpec) -> dict[str, str]:
+    given = dict(spec.properties)
+    version = given.pop("format-version", "2")
+    if str(version) != "2":
+        raise ConfigError(f"table property format-version is {version!r}, and this version writes 2; leave it out")
+    _refuse_own(given)
+    if spec.comment:
+        given[tables.COMMENT] = spec.comment
+    return {**given, **tables.ALWAYS}
+
+
+def _refuse_own(given: Mapping[str, str]) -> None:
+    for name, value in given.items():
+        if name == MEANINGS or str(value).lower() != tables.ALWAYS.get(name, str(value).lower()):
+            raise ConfigError(f"table property {name!r} is the lake's own and cannot be set to {value!r}; leave it out")
+
+
+def _layout(metadata: TableMetadataV2) -> Layout:
+    return Layout(schema=metadata.schema(), spec=metadata.spec(), order=metadata.sort_order())
+
+
+def _named(found: tuple[QueryColumn, ...], columns: Sequence[str] | None) -> tuple[QueryColumn, ...]:
+    if columns is None:
+        return found
+    if len(columns) != len(found):
+        raise SchemaMismatch(f"{len(columns)} columns are named for the {len(found)} that the query has")
+    return tuple(QueryColumn(name=name, duck=column.duck) for name, column in zip(columns, found, strict=True))
+
+
+def _added(
+    con: duckdb.DuckDBPyConnection,
+    query: str,
+    found: tuple[QueryColumn, ...],
+    table: Table,
+    on_schema_change: OnSchemaChange,
+    columns: Sequence[str] | None,
+    made: Attempt,
+) -> tuple[Table, Change]:
+    """The query's rows as new files, and the table they go to: the same, or rewritten where a type changed."""
+    relation = schema.subquery(query)
+    update: dict[str, object] = {}
+    if columns is not None:
+        for name in columns:
+            find(table.metadata, name)
+        relation += f" AS q({', '.join(quote(name) for name in columns)})"
+    else:
+        plan = changes.plan(found, table.metadata, on_schema_change)
+        if plan.rewritten:
+            table = _rewritten(con, table, plan.metadata, made)
+        elif plan.metadata is not table.metadata:
+            update = dict(plan.metadata)
+    metadata = table.metadata.model_copy(update=update)
+    added = parquet.write(con, changes.stored_select(found, metadata, relation), _layout(metadata), made)
+    return table, Change(operation=Operation.APPEND, added=added, update=update)
+
+
+def _rewritten(con: duckdb.DuckDBPyConnection, table: Table, metadata: TableMetadataV2, made: Attempt) -> Table:
+    """All rows of the table, written anew under another schema."""
+    import duckdb
+
+    query = reader.select(table)
+    columns = schema.describe(con, query)
+    select = changes.stored_select(columns, metadata, f"({query})")
+    try:
+        added = parquet.write(con, select, _layout(metadata), made)
+    except duckdb.ConversionException as error:
+        raise SchemaMismatch(
+            f"the rows that the table has cannot take the new column types: {error}; "
+            "clean them up or build the table anew (dbt: --full-refresh)"
+        ) from error
+    removed = {f.path for f in (*table.data, *table.deletes)}
+    change = Change(operation=Operation.OVERWRITE, added=added, removed=removed, update=dict(metadata))
+    return tables.commit(table, change, made)
+
+
+def _replaced(table: Table, added: Sequence[DataFile]) -> set[str]:
+    spec = table.metadata.spec()
+    if not spec.fields:
+        return {f.path for f in (*table.data, *table.deletes)}
+    other = next((f for f in table.data if f.file.spec_id != spec.spec_id), None)
+    if other is not None:
+        raise TableError(
+            f"{other.path} lies in a partition of an earlier partition spec, so partitions cannot be overwritten; "
+            "compact the table first"
+        )
+    replaced = {str(f.partition) for f in added}
+    return {f.path for f in (*table.data, *table.deletes) if str(f.file.partition) in replaced}
+
+
+def _commit(
+    con: duckdb.DuckDBPyConnection, table: Table, change: Change, wanted: Constraints, made: Attempt
+) -> Written:
+    constraints.check(con, table, change, wanted)
+    committed = tables.commit(table, change, made)
+    return tables.describe(
+        committed,
+        rows_written=sum(f.record_count for f in change.added),
+        rows_deleted=max(0, _rows_gone(table, change)),
+    )
+
+
+def _rows_gone(table: Table, change: Change) -> int:
+    removed = set(change.removed)
+    gone = sum(f.file.record_count for f in table.data if f.path in removed)
+    return gone - sum(f.file.record_count for f in table.deletes if f.path in removed)
