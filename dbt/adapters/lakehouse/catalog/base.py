@@ -126,8 +126,8 @@ class Catalog(Protocol):
         has the rule); ``HeadMoved`` if the target is not at ``expected_target``. A protected branch accepts merges.
 
         ``run`` says that this publishes that run: unless there are conflicts, its record becomes PUBLISHED and those
-        that it continues CONTINUED, in the same transaction. To merge a single node of a run that goes on, leave
-        ``run`` out and accept taint.
+        that it continues CONTINUED, in the same transaction, if ``target`` is the branch the run was meant for. So it
+        does where ``source`` names the branch of a run that passed. A run that goes on is not merged with ``run``.
         """
         ...
 

@@ -18,6 +18,9 @@ from dbt.adapters.lakehouse.catalog.refs import short
 Contents = Mapping[Key, str | None]
 """What stands at some keys, as content ids; None where nothing does."""
 
+PASSED = (RunStatus.PASSED, RunStatus.PUBLISHED)
+"""Runs whose commits may travel for their own sake."""
+
 _DISPUTED = "disputed"
 """What a virtual base holds where its own bases disagree; equal to no content id."""
 
@@ -111,8 +114,7 @@ def tainted_runs(carried: Collection[str], records: Mapping[str, RunRecord], act
     being published: it vouches for itself and for what it continues. A status of CONTINUED is not enough by itself:
     it says that the repair exists, not that it is part of *this* merge. A run without a record did not pass.
     """
-    passed = (RunStatus.PASSED, RunStatus.PUBLISHED)
-    vouched = {run for run in carried if run in records and records[run].status in passed}
+    vouched = {run for run in carried if run in records and records[run].status in PASSED}
     if acting is not None:
         vouched.add(acting)
     for run in tuple(vouched):

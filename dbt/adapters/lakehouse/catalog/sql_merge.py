@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 from dbt.adapters.lakehouse.catalog import sql_history, sql_refs, sql_runs, sql_states
 from dbt.adapters.lakehouse.catalog.graph import Node, merge_bases, only_in
-from dbt.adapters.lakehouse.catalog.merge import Contents, base_contents, tainted_message, tainted_runs, three_way
+from dbt.adapters.lakehouse.catalog.merge import (
+    PASSED,
+    Contents,
+    base_contents,
+    tainted_message,
+    tainted_runs,
+    three_way,
+)
 from dbt.adapters.lakehouse.catalog.model import Conflict, Key, MergeResult
 from dbt.adapters.lakehouse.catalog.sql_history import Nodes, Note
 from dbt.adapters.lakehouse.errors import TaintedError
@@ -27,28 +34,28 @@ def merge(
     theirs, ours = sql_history.resolve(connection, source), held.ref.commit
     nodes = Nodes(connection)
     bases = merge_bases(nodes, ours, [theirs])
+    run = note.run or _passed_run_of(connection, source)
     if bases == [theirs]:
         result = MergeResult(base=theirs, changes=())
     else:
         if not accept_tainted:
-            acting = note.run or _run_of(connection, source)
-            refuse_tainted(connection, nodes, theirs, ours, acting=acting, names=(source, held.ref.name))
+            refuse_tainted(connection, nodes, theirs, ours, acting=run, names=(source, held.ref.name))
         result = _planned(connection, nodes, bases, theirs, ours)
         if not (dry_run or result.conflicts):
             commit = sql_history.record(connection, held, result.changes, note, merged=theirs)
             result = dataclasses.replace(result, commit=commit)
-    if note.run is not None and not (dry_run or result.conflicts):
-        sql_runs.publish(connection, note.run, result.commit.id if result.commit else None)
+    if run is not None and not (dry_run or result.conflicts):
+        sql_runs.publish(connection, run, held.ref.name, result.commit.id if result.commit else None)
     return result
 
 
-def _run_of(connection: sa.Connection, source: str) -> str | None:
-    """The run whose branch ``source`` names, if that run passed: merging its branch is publishing it."""
+def _passed_run_of(connection: sa.Connection, source: str) -> str | None:
+    """The run whose branch ``source`` names, if that run passed: to merge its branch is to publish it."""
     held = sql_refs.get(connection, source)
     if held is None or held.ref.run is None:
         return None
     record = sql_runs.get(connection, held.ref.run)
-    return record.id if record is not None and record.status.clean else None
+    return record.id if record is not None and record.status in PASSED else None
 
 
 def refuse_tainted(

@@ -64,10 +64,13 @@ def with_continued(connection: sa.Connection, ids: Iterable[str]) -> dict[str, R
     return records
 
 
-def publish(connection: sa.Connection, run_id: str, commit: str | None) -> None:
-    """A run's branch was merged (by ``commit``, if anything was to merge): say so of it and of what it continues."""
+def publish(connection: sa.Connection, run_id: str, branch: str, commit: str | None) -> None:
+    """A run was merged into a branch (by ``commit``, if anything was to merge).
+
+    If that is the branch it was meant for, it is PUBLISHED now, and the runs that it continues are CONTINUED.
+    """
     records = with_continued(connection, [run_id])
-    if run_id not in records:
+    if run_id not in records or records[run_id].target != branch:
         return
     now = time_text(datetime.now(UTC))
     connection.execute(_PUBLISH, {"id": run_id, "status": RunStatus.PUBLISHED.value, "commit": commit, "now": now})
