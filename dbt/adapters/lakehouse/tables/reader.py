@@ -54,34 +54,37 @@ class _Scan:
     stored: bool
 
 
-def scan(table: Table, files: Sequence[LiveFile], *, positions: bool = False, stored: bool = False) -> str:
+def scan(table: Table, files: Sequence[LiveFile], *, numbers: Sequence[int] | None = None, stored: bool = False) -> str:
     """A SELECT over some of a table's data files, their deleted rows left out.
 
-    With ``stored`` columns come in the types that files hold, else in those that DuckDB users see; with ``positions``
-    the columns FILE and POSITION come last.
+    With ``stored`` columns come in the types that files hold, else in those that DuckDB users see. With ``numbers``, one
+    for each file, the columns FILE and POSITION come last and say where a row is.
     """
+    positions = numbers is not None
     if not files:
         return _empty(table, positions=positions, stored=stored)
-    with_deletes = _deletes_by_file(table, files)
+    with_deletes = deletes_by_file(table, files)
     # DuckDB's virtual columns give way to columns of a file that have their names: read those files by field id.
     needs_virtual = positions or bool(with_deletes)
     hidden = needs_virtual and any(fold(f.name) in _VIRTUAL for f in table.schema.fields)
     by_id = hidden or any(_written_otherwise(table, file) for file in files)
     names = {f.field_id: f"c{f.field_id}" if hidden else f.name for f in table.schema.fields}
     common = _Scan(table=table, by_id=by_id, names=names, positions=positions, stored=stored)
+    numbers = numbers if numbers is not None else range(len(files))
     if not with_deletes:
-        return _branch(common, files, list(range(len(files))))
-    clean = [number for number, file in enumerate(files) if file.path not in with_deletes]
-    branches = [_branch(common, [files[n] for n in clean], clean)] if clean else []
-    dirty = [number for number, file in enumerate(files) if file.path in with_deletes]
-    branches.append(_deleted_branch(common, [files[n] for n in dirty], dirty, with_deletes))
+        return _branch(common, files, numbers)
+    numbered = list(zip(numbers, files, strict=True))
+    clean = [(n, f) for n, f in numbered if f.path not in with_deletes]
+    dirty = [(n, f) for n, f in numbered if f.path in with_deletes]
+    branches = [_branch(common, [f for _, f in clean], [n for n, _ in clean])] if clean else []
+    branches.append(_deleted_branch(common, [f for _, f in dirty], [n for n, _ in dirty], with_deletes))
     return " UNION ALL ".join(branches)
 
 
 _VIRTUAL = frozenset({"filename", "file_index", "file_row_number"})
 
 
-def _deletes_by_file(table: Table, files: Sequence[LiveFile]) -> dict[str, list[LiveFile]]:
+def deletes_by_file(table: Table, files: Sequence[LiveFile]) -> dict[str, list[LiveFile]]:
     """Which delete files may speak of which data files (spec: Scan Planning)."""
     found: dict[str, list[LiveFile]] = {}
     if not table.deletes:
@@ -150,11 +153,11 @@ def _deleted(files: Sequence[LiveFile], deletes: dict[str, list[LiveFile]]) -> s
     """The positions that delete files name, with the number of the data file in ``files``."""
     if all(len(deletes[f.path]) == 1 and deletes[f.path][0].target for f in files):
         # The n-th delete file is about the n-th data file: no paths need comparing.
-        return f"SELECT file_index AS file, pos FROM read_parquet([{_paths([deletes[f.path][0] for f in files])}])"
+        return f"SELECT file_index AS file, pos FROM read_parquet([{paths([deletes[f.path][0] for f in files])}])"
     every = {d.path: d for f in files for d in deletes[f.path]}
     pairs = ", ".join(f"({number}, {literal(f.path)})" for number, f in enumerate(files))
     return (
-        f"SELECT DISTINCT n.file::UBIGINT AS file, r.pos FROM read_parquet([{_paths(list(every.values()))}]) AS r "
+        f"SELECT DISTINCT n.file::UBIGINT AS file, r.pos FROM read_parquet([{paths(list(every.values()))}]) AS r "
         f"JOIN (VALUES {pairs}) AS n(file, path) ON n.path = r.file_path"
     )
 
@@ -179,11 +182,16 @@ def _columns(common: _Scan, alias: str) -> str:
     return "*" if plain and not common.positions else ", ".join(terms)
 
 
+def stored_columns(table: Table, alias: str) -> list[str]:
+    """The table's columns as SQL identifiers."""
+    return [alias + quote(f.name) for f in table.schema.fields]
+
+
 def _read(common: _Scan, files: Sequence[LiveFile], rows: int) -> str:
     options = "hive_partitioning = false"
     if common.by_id:
         options += f", schema = MAP {{{', '.join(_mapped(common, f) for f in common.table.schema.fields)}}}"
-    return f"read_parquet([{_paths(files)}], {options}, explicit_cardinality = {rows})"
+    return f"read_parquet([{paths(files)}], {options}, explicit_cardinality = {rows})"
 
 
 def _mapped(common: _Scan, field: NestedField) -> str:
@@ -191,7 +199,8 @@ def _mapped(common: _Scan, field: NestedField) -> str:
     return f"{field.field_id}: {{name: {name}, type: {literal(to_duckdb(field.field_type))}, default_value: NULL}}"
 
 
-def _paths(files: Sequence[LiveFile]) -> str:
+def paths(files: Sequence[LiveFile]) -> str:
+    """Files as a list of SQL literals, for read_parquet."""
     storage = storage_for(files[0].path)
     return ", ".join(literal(_literally(storage.duckdb_path(f.path))) for f in files)
 
