@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from pyiceberg.manifest import (
@@ -21,9 +21,7 @@ from pyiceberg.manifest import (
     ManifestEntry,
     ManifestEntryStatus,
     ManifestFile,
-    ManifestWriterV2,
     read_manifest_list,
-    write_manifest_list,
 )
 from pyiceberg.table.metadata import TableMetadataUtil, TableMetadataV2
 from pyiceberg.table.refs import SnapshotRef, SnapshotRefType
@@ -31,6 +29,7 @@ from pyiceberg.table.snapshots import Operation, Snapshot, SnapshotLogEntry, Sum
 
 from dbt.adapters.lakehouse.errors import StorageError, TableError
 from dbt.adapters.lakehouse.storage import storage_for
+from dbt.adapters.lakehouse.tables.avro import ManifestListWriter, ManifestWriter
 from dbt.adapters.lakehouse.tables.duckdb_types import to_duckdb
 from dbt.adapters.lakehouse.tables.fileio import IO
 from dbt.adapters.lakehouse.tables.schema import meanings_of
@@ -53,7 +52,6 @@ ALWAYS = {
     "gc.enabled": "false",
     "write.metadata.delete-after-commit.enabled": "false",
 }
-_CODEC: Final = "null"  # small manifests are read once from the page cache; deflate costs more than it saves
 COMMENT = "comment"
 
 
@@ -243,7 +241,7 @@ def commit(base: Table, change: Change, made: Attempt) -> Table:
     live_deletes = (*(f for f in writer.kept if f.file.content != DataFileContent.DATA), *deletes)
     listed = made.metadata_file(f"snap-{snapshot_id}-0-{uuid4().hex}.avro")
     parent = metadata.current_snapshot_id
-    with write_manifest_list(2, IO.new_output(listed), snapshot_id, parent, sequence, _CODEC) as listing:
+    with ManifestListWriter(listed, snapshot_id, parent, sequence) as listing:
         listing.add_manifests(writer.manifests)
     snapshot = Snapshot.model_construct(
         snapshot_id=snapshot_id,
@@ -364,24 +362,12 @@ class _Manifests:
     def _write(self, entries: list[ManifestEntry], spec_id: int, content: ManifestContent) -> ManifestFile:
         location = self._made.metadata_file(f"{self._made.name}-m{len(self._made.metadata_files)}.avro")
         spec = self._metadata.specs()[spec_id]
-        kind = _DeleteManifestWriter if content == ManifestContent.DELETES else ManifestWriterV2
-        with kind(spec, self._metadata.schema(), IO.new_output(location), self._snapshot_id, _CODEC) as writer:
+        with ManifestWriter(spec, self._metadata.schema(), location, self._snapshot_id, content) as writer:
             for entry in entries:
                 writer.add_entry(entry)
         manifest: ManifestFile = writer.to_manifest_file()
         self.manifests.append(manifest)
         return manifest
-
-
-class _DeleteManifestWriter(ManifestWriterV2):
-    """pyiceberg writes manifests of data files only; these two answers are all that a delete manifest differs by."""
-
-    def content(self) -> ManifestContent:
-        return ManifestContent.DELETES
-
-    @property
-    def _meta(self) -> dict[str, str]:
-        return {**super()._meta, "content": "deletes"}
 
 
 def _summary(base: Table, change: Change, data: Sequence[LiveFile], deletes: Sequence[LiveFile]) -> Summary:
