@@ -1,0 +1,164 @@
+"""What a command works with: which lake, which branch, and where to print."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dbt.adapters.lakehouse import profile as profiles
+from dbt.adapters.lakehouse.cli.options import GlobalOptions
+from dbt.adapters.lakehouse.errors import CatalogError, ConfigError, RefNotFound
+from dbt.adapters.lakehouse.settings import LakeSettings
+
+if TYPE_CHECKING:
+    from dbt.adapters.lakehouse.catalog.base import Catalog
+    from dbt.adapters.lakehouse.catalog.model import Commit
+    from dbt.adapters.lakehouse.cli.output import Output
+    from dbt.adapters.lakehouse.lake.base import Lake
+
+
+class Cli:
+    """One invocation. Everything is found when first asked for, and given back by ``close``."""
+
+    def __init__(self) -> None:
+        self.options = GlobalOptions()
+        self._catalog: Catalog | None = None
+        self._lake: Lake | None = None
+
+    @cached_property
+    def out(self) -> Output:
+        """Where results and notes are printed."""
+        from dbt.adapters.lakehouse.cli.output import Output
+
+        return Output(json=self.options.json, no_color=self.options.no_color)
+
+    # which lake
+
+    @cached_property
+    def project_dir(self) -> Path:
+        """Where relative paths of a profile start."""
+        from dbt.adapters.lakehouse.cli.profiles import find_project_dir
+
+        return find_project_dir(self.options)
+
+    @cached_property
+    def profile(self) -> dict[str, Any]:
+        """The profile's output in use; one made up from ``--warehouse`` if that names the lake.
+
+        An option beats the environment: with ``--profile``, ``--target`` or ``--profiles-dir``, LAKEHOUSE_WAREHOUSE is
+        not looked at.
+        """
+        warehouse, options = self.options.warehouse, self.options
+        if warehouse is None and not (options.profile or options.target or options.profiles_dir):
+            warehouse = os.environ.get("LAKEHOUSE_WAREHOUSE") or None
+        if warehouse is not None:
+            if "://" not in warehouse:
+                warehouse = str(
+                    Path(warehouse).expanduser().absolute()
+                )  # a path that was typed starts where one stands
+            found: dict[str, Any] = {"type": "lakehouse", "warehouse": warehouse}
+        else:
+            from dbt.adapters.lakehouse.cli.profiles import find_output
+
+            found = find_output(options, self.project_dir)
+        return found if options.catalog is None else {**found, "catalog": _from_here(options.catalog)}
+
+    @cached_property
+    def settings(self) -> LakeSettings:
+        """Where the lake is."""
+        return profiles.lake_settings(self.profile, self.project_dir)
+
+    @property
+    def default_schema(self) -> str:
+        """Where SQL looks up names that say no schema."""
+        return str(self.profile.get("schema", "main"))
+
+    @cached_property
+    def branch(self) -> str:
+        """The target's branch."""
+        return profiles.target_branch(self.profile, self.project_dir)
+
+    # the lake
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalog of a lake that exists. Commands that need no more stay clear of DuckDB."""
+        if self._lake is not None:
+            return self._lake.catalog
+        if self._catalog is None:
+            self._check_there()
+            from dbt.adapters.lakehouse.catalog.sql_catalog import SqlCatalog
+
+            self._catalog = SqlCatalog.open(self.settings.catalog, create=False)
+        return self._catalog
+
+    def lake(self, *, create: bool = False) -> Lake:
+        """The lake, made first where there is none if ``create`` says so."""
+        if self._lake is None:
+            from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
+
+            if not create:
+                self._check_there()
+            self._lake = EmbeddedLake.open(self.settings, create=create)
+        return self._lake
+
+    def _check_there(self) -> None:
+        """Say what to do where there is no lake, rather than which file is missing."""
+        catalog = self.settings.catalog
+        if catalog.startswith("sqlite:///") and not Path(catalog.removeprefix("sqlite:///")).exists():
+            where = self.settings.warehouse.removeprefix("file://")
+            beside = catalog == f"sqlite:///{where}/catalog.sqlite"
+            raise CatalogError(
+                f"no lake is at {where}{'' if beside else f' (no catalog at {catalog})'}; "
+                "`lakehouse import SCHEMA.NAME FILE` or `dbt run` makes one"
+            )
+
+    # refs
+
+    def resolve(self, ref: str | None) -> tuple[str, Commit]:
+        """A ref and its commit; without one, the target's branch, or what that would start from before its first run."""
+        if ref is not None:
+            return ref, self.catalog.resolve(ref)
+        branch = self.branch
+        try:
+            return branch, self.catalog.resolve(branch)
+        except RefNotFound:
+            start = profiles.from_branch(self.profile)
+            if start == branch:
+                raise
+            self.out.note(f"branch {branch!r} does not exist yet; this is {start!r}, which it will start from")
+            return start, self.catalog.resolve(start)
+
+    @property
+    def author(self) -> str:
+        """Who acts: LAKEHOUSE_AUTHOR, else the name of the system's user."""
+        author = os.environ.get("LAKEHOUSE_AUTHOR")
+        if author:
+            return author
+        try:
+            return getpass.getuser()
+        except (OSError, KeyError):  # a container's user may have no name
+            return "unknown"
+
+    def target_or_none(self) -> str | None:
+        """The target's branch where that can be told."""
+        with contextlib.suppress(ConfigError):
+            return self.branch
+        return None
+
+    def close(self) -> None:
+        """Give back the lake or its catalog."""
+        if self._lake is not None:
+            self._lake.close()
+        elif self._catalog is not None:
+            self._catalog.close()
+
+
+def _from_here(catalog: str) -> str:
+    """A catalog that was typed: its file, too, starts where one stands."""
+    prefix, file = "sqlite:///", catalog.removeprefix("sqlite:///")
+    return prefix + str(Path(file).expanduser().absolute()) if file != catalog and file else catalog

@@ -1,0 +1,114 @@
+"""``lakehouse tables`` and ``lakehouse table``."""
+
+from __future__ import annotations
+
+import click
+
+from dbt.adapters.lakehouse.catalog.model import Commit, Entry, Key, SchemaEntry, TableEntry, ViewEntry
+from dbt.adapters.lakehouse.catalog.refs import short
+from dbt.adapters.lakehouse.cli import complete, shapes
+from dbt.adapters.lakehouse.cli.context import Cli
+from dbt.adapters.lakehouse.cli.names import TableName, parse_table_name
+from dbt.adapters.lakehouse.cli.options import Command
+from dbt.adapters.lakehouse.cli.output import DIM, ID, NAME, Cell, Column
+from dbt.adapters.lakehouse.cli.values import to_text
+from dbt.adapters.lakehouse.cli.words import first_line, number, plural, size
+from dbt.adapters.lakehouse.errors import LakehouseError, NotInLake
+
+at_ref = click.option(
+    "--ref", metavar="REF", shell_complete=complete.refs, help="Branch, tag or commit. Default: the target's branch."
+)
+
+
+@click.command("tables", cls=Command)
+@at_ref
+@click.pass_obj
+def tables(cli: Cli, ref: str | None) -> None:
+    """Tables and views."""
+    _, commit = cli.resolve(ref)
+    entries = [entry for _, entry in sorted(cli.catalog.entries(commit.id).items()) if entry.name]
+    if cli.out.json:
+        cli.out.document([shapes.entry(entry) for entry in entries])
+        return
+    columns = [Column("table"), Column("kind"), Column("rows", right=True), Column("size", right=True)]
+    columns += [Column("columns", right=True), Column("comment")]
+    cli.out.table(columns, [_table_row(entry) for entry in entries])
+
+
+def _table_row(entry: Entry) -> list[Cell]:
+    assert not isinstance(entry, SchemaEntry)
+    totals: list[Cell] = ["", ""]
+    if isinstance(entry, TableEntry):
+        totals = [number(entry.rows), size(entry.size_bytes)]
+    return [
+        (f"{entry.schema}.{entry.name}", NAME),
+        (entry.kind, DIM),
+        *totals,
+        number(len(entry.columns)),
+        first_line(entry.comment or ""),
+    ]
+
+
+@click.command("table", cls=Command)
+@click.argument("name", metavar="SCHEMA.NAME", shell_complete=complete.tables)
+@at_ref
+@click.option(
+    "--sample", type=click.IntRange(min=0), default=5, show_default=True, metavar="N", help="Show so many rows."
+)
+@click.pass_obj
+def table(cli: Cli, name: str, ref: str | None, sample: int) -> None:
+    """One table or view.
+
+    Its columns and size, where its metadata is, and some rows.
+    """
+    wanted = parse_table_name(name)
+    said, commit = cli.resolve(ref)
+    key = Key(wanted.schema, wanted.name)
+    entry = cli.catalog.lookup(commit.id, [key]).get(key)
+    if entry is None:
+        raise NotInLake(f"no table or view {wanted} at {said!r} ({short(commit.id)}); `lakehouse tables` shows them")
+    if cli.out.json:
+        cli.out.document(shapes.entry(entry))
+        return
+    _print_entry(cli, entry)
+    if sample:
+        _print_sample(cli, wanted, commit, sample)
+
+
+def _print_entry(cli: Cli, entry: Entry) -> None:
+    assert not isinstance(entry, SchemaEntry)
+    out = cli.out
+    out.line((f"{entry.schema}.{entry.name}", NAME), (f" ({entry.kind})", DIM))
+    if entry.comment:
+        out.line(entry.comment)
+    if isinstance(entry, TableEntry):
+        out.line(("rows      ", DIM), number(entry.rows), (f", {size(entry.size_bytes)}", DIM))
+        out.line(("snapshot  ", DIM), (str(entry.snapshot_id or "none"), ID))
+        out.line(("metadata  ", DIM), entry.metadata_location)
+    if entry.node:
+        out.line(("node      ", DIM), entry.node)
+    if isinstance(entry, ViewEntry):
+        for text in entry.sql.strip().splitlines():
+            out.line("    ", text)
+    rows: list[list[Cell]] = [
+        [column.name, column.type, "not null" if column.required else "", column.comment or ""]
+        for column in entry.columns
+    ]
+    out.table([Column("column"), Column("type"), Column(""), Column("comment")], rows)
+
+
+def _print_sample(cli: Cli, name: TableName, commit: Commit, sample: int) -> None:
+    """Some rows; without them the rest is still worth showing."""
+    session = None
+    try:
+        session = cli.lake().read(commit.id, cli.default_schema)
+        found = session.execute(f"SELECT * FROM {name.sql(cli.settings.database)} LIMIT {sample}")
+    except LakehouseError as error:
+        cli.out.note(f"its rows cannot be read: {error}")
+        return
+    finally:
+        if session is not None:
+            session.close()
+    if found.rows:
+        cli.out.line((f"the first {plural(len(found.rows), 'row')}:", DIM))
+        cli.out.table([Column(item.name) for item in found.columns], [[*map(to_text, row)] for row in found.rows])

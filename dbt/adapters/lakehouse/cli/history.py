@@ -1,0 +1,140 @@
+"""``lakehouse log``, ``show`` and ``diff``."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import click
+
+from dbt.adapters.lakehouse.catalog.model import Commit
+from dbt.adapters.lakehouse.catalog.refs import short
+from dbt.adapters.lakehouse.cli import complete, shapes
+from dbt.adapters.lakehouse.cli.context import Cli
+from dbt.adapters.lakehouse.cli.options import Command
+from dbt.adapters.lakehouse.cli.output import BAD, CHANGED, DIM, GOOD, ID, NAME, Cell, Column
+from dbt.adapters.lakehouse.cli.words import ago, first_line, number, plural
+
+MARKS = {"added": ("+", GOOD), "dropped": ("-", BAD), "changed": ("~", CHANGED)}
+
+
+@click.command("log", cls=Command)
+@click.argument("ref", required=False, shell_complete=complete.refs)
+@click.option("-n", "--limit", type=click.IntRange(min=1), metavar="N", help="At most so many commits. Default: 30.")
+@click.option("--all", "-a", "everything", is_flag=True, help="Commits that merges brought along, too.")
+@click.pass_obj
+def log(cli: Cli, ref: str | None, limit: int | None, everything: bool) -> None:
+    """Commits of a branch, newest first."""
+    said, head = cli.resolve(ref)
+    wanted = limit or 30
+    # One more than shown tells whether there are more.
+    found = cli.catalog.log(head.id, wanted + 1, first_parent=not everything)
+    commits = found[:wanted]
+    if cli.out.json:
+        cli.out.document([shapes.commit(commit) for commit in commits])
+        return
+    names: defaultdict[str, list[str]] = defaultdict(list)
+    for name in cli.catalog.refs():
+        names[name.commit].append(name.name)
+    columns = [Column("commit"), Column("when"), Column("author"), Column("message")]
+    cli.out.table(columns, [_log_row(commit, names[commit.id]) for commit in commits])
+    if len(found) > wanted:
+        cli.out.note(f"there are more; `lakehouse log {said} -n N` shows them")
+
+
+def _log_row(commit: Commit, names: list[str]) -> list[Cell]:
+    here = f" ({', '.join(names)})" if names else ""
+    return [(short(commit.id), ID), (ago(commit.time), DIM), commit.author, first_line(commit.message) + here]
+
+
+@click.command("show", cls=Command)
+@click.argument("commit", shell_complete=complete.refs)
+@click.pass_obj
+def show(cli: Cli, commit: str) -> None:
+    """One commit and what it changed."""
+    found = cli.catalog.resolve(commit)
+    changes = shapes.changes(cli.catalog.changes(found.id), cli.catalog)
+    if cli.out.json:
+        cli.out.document({**shapes.commit(found), "changes": changes})
+        return
+    out = cli.out
+    out.line(("commit ", DIM), (found.id, ID))
+    for parent in found.parents:
+        out.line(("parent ", DIM), (parent, ID))
+    out.line(("author ", DIM), found.author)
+    out.line(("time   ", DIM), found.time.strftime("%Y-%m-%d %H:%M:%S UTC"), (f" ({ago(found.time)})", DIM))
+    if found.run:
+        out.line(("run    ", DIM), found.run)
+    out.line()
+    for text in found.message.strip().splitlines():
+        out.line("    ", text)
+    out.line()
+    print_changes(cli, changes)
+
+
+@click.command("diff", cls=Command)
+@click.argument("old", shell_complete=complete.refs)
+@click.argument("new", shell_complete=complete.refs)
+@click.pass_obj
+def diff(cli: Cli, old: str, new: str) -> None:
+    """What changed from OLD to NEW.
+
+    Tables and views that NEW has, lacks or has otherwise; their columns and numbers of rows.
+    """
+    before, after = cli.catalog.resolve(old), cli.catalog.resolve(new)
+    changes = shapes.changes(cli.catalog.diff(before.id, after.id), cli.catalog)
+    if cli.out.json:
+        cli.out.document(changes)
+    elif changes:
+        print_changes(cli, changes)
+    else:
+        cli.out.line("no differences between ", (old, NAME), " and ", (new, NAME))
+
+
+def print_changes(cli: Cli, changes: list[dict[str, Any]]) -> None:
+    """Changes as a table, the columns that changed below each, and a count at the end."""
+    rows: list[list[Cell]] = []
+    for change in changes:
+        mark, style = MARKS[change["change"]]
+        rows.append([(f"{mark} {_name(change)}", style), (change["kind"] or "", DIM), _rows(change), _what(change)])
+        for column in change["columns"]:
+            mark, style = MARKS[column["change"]]
+            rows.append([(f"    {mark} {column['name']}", style), "", "", _types(column)])
+    columns = [Column("change"), Column("kind"), Column("rows", right=True), Column("")]
+    cli.out.table(columns, rows)
+    counts = {kind: sum(change["change"] == kind for change in changes) for kind in MARKS}
+    cli.out.line((", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count) or "nothing changed", DIM))
+
+
+def _name(change: dict[str, Any]) -> str:
+    return ".".join(part for part in (change["schema_name"], change["name"]) if part)
+
+
+def _rows(change: dict[str, Any]) -> Cell:
+    before, after = change["rows_before"], change["rows_after"]
+    if before is not None and after is not None and before != after:
+        return f"{number(before)} → {number(after)}"
+    rows = after if after is not None else before
+    return "" if rows is None else number(rows)
+
+
+def _what(change: dict[str, Any]) -> Cell:
+    """What a change did beyond its columns."""
+    before, after = change["before"], change["after"]
+    if before is None or after is None:
+        return ""
+    said = []
+    if before["kind"] != after["kind"]:
+        said.append(f"{before['kind']} → {after['kind']}")
+    elif before.get("sql") != after.get("sql"):
+        said.append("other SQL")
+    elif before.get("snapshot_id") != after.get("snapshot_id"):
+        delta = (change["rows_after"] or 0) - (change["rows_before"] or 0)
+        said.append(f"{'+' if delta > 0 else '-'}{plural(abs(delta), 'row')}" if delta else "other rows, as many")
+    if before.get("comment") != after.get("comment"):
+        said.append("other comment")
+    return (", ".join(said), DIM)
+
+
+def _types(column: dict[str, Any]) -> Cell:
+    return " → ".join(part for part in (column["before"], column["after"]) if part is not None)

@@ -1,0 +1,271 @@
+"""``lakehouse import``."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from dbt.adapters.lakehouse import profile as profiles
+from dbt.adapters.lakehouse.catalog.model import Commit, Entry, RefKind, TableEntry
+from dbt.adapters.lakehouse.catalog.refs import short
+from dbt.adapters.lakehouse.cli import complete, sources
+from dbt.adapters.lakehouse.cli.context import Cli
+from dbt.adapters.lakehouse.cli.names import TableName, check_new_name, parse_table_name
+from dbt.adapters.lakehouse.cli.options import Command
+from dbt.adapters.lakehouse.cli.output import DIM, ID, NAME
+from dbt.adapters.lakehouse.cli.sources import CsvDialect, Source
+from dbt.adapters.lakehouse.cli.words import duration, plural, size
+from dbt.adapters.lakehouse.errors import ConfigError, LakehouseError, NotInLake, SqlError
+
+if TYPE_CHECKING:
+    from dbt.adapters.lakehouse.lake.base import Built, Lake, Run, Session
+    from dbt.adapters.lakehouse.tables.values import Column
+
+COMMAND = "lakehouse import"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Import:
+    """What is to be imported, and how it joins what is there."""
+
+    name: TableName
+    source: Source
+    columns: tuple[Column, ...]
+    branch: str
+    mode: Literal["new", "append", "replace"]
+    message: str | None
+
+
+@click.command("import", cls=Command)
+@click.argument("name", metavar="SCHEMA.NAME")
+@click.argument("files", metavar="SOURCE...", nargs=-1, required=True)
+@click.option("--branch", "-b", metavar="B", shell_complete=complete.branches, help="Default: the target's branch.")
+@click.option("--append", "mode", flag_value="append", help="Add the rows to the table.")
+@click.option("--replace", "mode", flag_value="replace", help="Put a new table in the place of the one that is there.")
+@click.option("--format", "-f", "wanted", type=click.Choice(sources.FORMATS), help="Default: by the files' names.")
+@click.option("--delimiter", metavar="CHAR", help="Between the fields of CSV. Default: found out.")
+@click.option("--null", metavar="TEXT", help="What stands for a missing value in CSV (NA, say), besides nothing.")
+@click.option("--no-header", is_flag=True, help="The first line of CSV is a row, not the columns' names.")
+@click.option("-m", "--message", help="Why; kept with the commit.")
+@click.pass_obj
+def import_files(
+    cli: Cli,
+    name: str,
+    files: tuple[str, ...],
+    branch: str | None,
+    mode: Literal["append", "replace"] | None,
+    wanted: str | None,
+    delimiter: str | None,
+    null: str | None,
+    no_header: bool,
+    message: str | None,
+) -> None:
+    """Make a table of files.
+
+    CSV, JSON or Parquet; paths or globs. The lake is made if there is none.
+
+    It is one run: either everything is on the branch at the end, or nothing.
+    """
+    table = parse_table_name(name)
+    check_new_name(table)
+    source = sources.find(files, wanted, CsvDialect(header=not no_header, delimiter=delimiter, null=null))
+    # Before anything is made: what cannot be read leaves no trace.
+    columns = sources.describe(source)
+    wish = Import(
+        name=table, source=source, columns=columns, branch=branch or cli.branch, mode=mode or "new", message=message
+    )
+    started = time.perf_counter()
+    lake = cli.lake(create=True)
+    is_new = not _exists(lake, wish.branch)
+    built, commit = _import(cli, lake, wish, is_new=is_new)
+    _report(cli, wish, built, commit, time.perf_counter() - started, is_new=is_new)
+
+
+def _exists(lake: Lake, branch: str) -> bool:
+    return any(ref.name == branch for ref in lake.catalog.refs(RefKind.BRANCH))
+
+
+def _import(cli: Cli, lake: Lake, wish: Import, *, is_new: bool) -> tuple[Built, Commit | None]:
+    """One run. Whatever goes wrong, the branch is as it was, and gone if it was not there."""
+    from dbt.adapters.lakehouse.lake.base import RunRequest
+
+    start = profiles.from_branch(cli.profile)
+    request = RunRequest(
+        id=str(uuid.uuid4()),
+        command=COMMAND,
+        branch=wish.branch,
+        from_branch=start,
+        default_schema=cli.default_schema,
+        author=cli.author,
+        provenance={
+            "tool": COMMAND,
+            "sources": list(wish.source.files),
+            **({"why": wish.message} if wish.message else {}),
+        },
+    )
+    run = lake.open_run(request)
+    started = time.perf_counter()
+    try:
+        with _closing(run) as session:
+            built = _build(cli, session, wish)
+        seconds = round(time.perf_counter() - started, 3)
+        return built, run.publish(
+            {str(wish.name): {"status": "success", "seconds": seconds, "rows": built.rows_written}}
+        )
+    except BaseException as error:
+        run.fail(str(error) or "interrupted", abandoned=not isinstance(error, Exception))
+        if is_new and wish.branch != start:
+            _forget(lake, wish.branch, start)
+        raise
+
+
+@contextlib.contextmanager
+def _closing(run: Run) -> Iterator[Session]:
+    session = run.session()
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+def _forget(lake: Lake, branch: str, start: str) -> None:
+    """Delete a branch that the run made, unless somebody has used it meanwhile."""
+    with contextlib.suppress(LakehouseError):
+        lake.catalog.delete_ref(branch, expected=lake.catalog.resolve(start).id)
+
+
+def _build(cli: Cli, session: Session, wish: Import) -> Built:
+    from dbt.adapters.lakehouse.lake.base import Build, Name
+
+    target = Name(database=cli.settings.database, schema=wish.name.schema, name=wish.name.name)
+    existing = _check_existing(wish, session.lookup(target))
+    appends = existing is not None and wish.mode == "append"
+    types: dict[str, str] = {}
+    if appends and existing is not None:
+        missing = sources.check_columns(wish.source, wish.columns, existing.columns, str(wish.name))
+        if missing:
+            cli.out.note(f"the files lack {', '.join(missing)}; it stays empty in the new rows")
+        types = sources.types_to_keep(wish.source, wish.columns, existing.columns)
+    build = Build(
+        name=target,
+        mode="append" if appends else "create",
+        sql=wish.source.select(types=types),
+        provenance={"files": list(wish.source.files), "format": wish.source.format, "bytes": wish.source.size_bytes},
+    )
+    with _progress(cli, wish.source):
+        try:
+            return session.build(build)
+        except SqlError as error:
+            if "sample_size" not in str(error):
+                raise SqlError(sources.explain(wish.source, str(error))) from error
+    # A value far down does not fit the type that the first rows suggested: look at all of them.
+    cli.out.note("a later value does not fit the type of the first ones; looking at all of them")
+    build = dataclasses.replace(build, sql=wish.source.select(types=types, sample_all=True))
+    with _progress(cli, wish.source):
+        try:
+            return session.build(build)
+        except SqlError as error:
+            raise SqlError(sources.explain(wish.source, str(error))) from error
+
+
+def _check_existing(wish: Import, existing: Entry | None) -> TableEntry | None:
+    """What stands at the name, provided the wish fits it."""
+    if existing is None:
+        return None
+    if wish.mode == "new":
+        raise ConfigError(
+            f"{wish.name} exists on branch {wish.branch!r}; --append adds rows to it, --replace puts a new table there"
+        )
+    if wish.mode == "append" and not isinstance(existing, TableEntry):
+        raise NotInLake(f"{wish.name} is a {existing.kind}, to which no rows can be added; --replace makes it a table")
+    return existing if isinstance(existing, TableEntry) else None
+
+
+# Progress
+
+
+@contextlib.contextmanager
+def _progress(cli: Cli, source: Source) -> Iterator[None]:
+    """A bar of what was read of the files, where the system tells; else only the time."""
+    if not cli.out.errors.is_terminal:
+        yield
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    before = _bytes_read()
+    total = source.size_bytes if before is not None else None
+    amount = DownloadColumn() if before is not None else TextColumn(size(source.size_bytes))
+    label = TextColumn("{task.description}", markup=False)
+    done = threading.Event()
+    with Progress(
+        SpinnerColumn(), label, BarColumn(), amount, TimeElapsedColumn(), console=cli.out.errors, transient=True
+    ) as bar:
+        task = bar.add_task(f"reading {plural(len(source.files), 'file')}", total=total)
+
+        def watch() -> None:
+            while before is not None and not done.wait(0.1):
+                bar.update(task, completed=min((_bytes_read() or 0) - before, source.size_bytes))
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watcher.join()
+
+
+def _bytes_read() -> int | None:
+    """What this process has read from files so far; during an import that is the import. Linux alone counts it."""
+    try:
+        return int(Path("/proc/self/io").read_text().split(maxsplit=2)[1])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+# The end
+
+
+def _report(cli: Cli, wish: Import, built: Built, commit: Commit | None, seconds: float, *, is_new: bool) -> None:
+    entry = built.entry
+    assert isinstance(entry, TableEntry)
+    if cli.out.json:
+        cli.out.document(_document(wish, built, entry, commit, seconds))
+        return
+    branch = f"{wish.branch} (new)" if is_new else wish.branch
+    verb = "added" if wish.mode == "append" else "imported"
+    cli.out.line(
+        f"{verb} {plural(built.rows_written, 'row')} ({size(wish.source.size_bytes)}) to ",
+        (str(wish.name), NAME),
+        f" in {duration(seconds)}",
+        (" · branch ", DIM),
+        branch,
+        (" · commit ", DIM),
+        (short(commit.id) if commit is not None else "none", ID),
+    )
+
+
+def _document(wish: Import, built: Built, entry: TableEntry, commit: Commit | None, seconds: float) -> dict[str, Any]:
+    return {
+        "schema_name": entry.schema,
+        "name": entry.name,
+        "branch": wish.branch,
+        "commit": commit.id if commit is not None else None,
+        "mode": wish.mode,
+        "files": list(wish.source.files),
+        "format": wish.source.format,
+        "source_bytes": wish.source.size_bytes,
+        "rows_written": built.rows_written,
+        "rows": entry.rows,
+        "size_bytes": entry.size_bytes,
+        "seconds": round(seconds, 3),
+    }

@@ -1,0 +1,130 @@
+"""``lakehouse runs`` and ``lakehouse run show``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import click
+
+from dbt.adapters.lakehouse.catalog.model import RunRecord
+from dbt.adapters.lakehouse.catalog.refs import short
+from dbt.adapters.lakehouse.cli import shapes
+from dbt.adapters.lakehouse.cli.context import Cli
+from dbt.adapters.lakehouse.cli.history import print_changes
+from dbt.adapters.lakehouse.cli.options import Command, Group
+from dbt.adapters.lakehouse.cli.output import BAD, DIM, GOOD, ID, NAME, Cell, Column
+from dbt.adapters.lakehouse.cli.refs import STATE_STYLES
+from dbt.adapters.lakehouse.cli.words import ago, duration, first_line, number
+from dbt.adapters.lakehouse.errors import LakehouseError, RefNotFound
+
+NODE_STYLES = {"success": GOOD, "pass": GOOD, "reused": GOOD, "error": BAD, "fail": BAD, "skipped": DIM}
+
+
+@click.command("runs", cls=Command)
+@click.option("-n", "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="At most so many.")
+@click.pass_obj
+def runs(cli: Cli, limit: int) -> None:
+    """Runs that wrote, newest first."""
+    found = cli.lake().runs(limit)
+    if cli.out.json:
+        cli.out.document([shapes.run(record) for record in found])
+        return
+    columns = [Column("run"), Column("status"), Column("command"), Column("branch"), Column("started")]
+    columns += [Column("took", right=True), Column("nodes", right=True), Column("published")]
+    cli.out.table(columns, [_run_row(record) for record in found])
+
+
+def _run_row(record: RunRecord) -> list[Cell]:
+    return [
+        (short(record.id), ID),
+        (record.status.value, STATE_STYLES[record.status.value]),
+        first_line(record.command),
+        (record.target, NAME),
+        (ago(record.started_at), DIM),
+        _took(record),
+        number(len(record.nodes)) if record.nodes else "",
+        (short(record.published), ID) if record.published else "",
+    ]
+
+
+def _took(record: RunRecord) -> str:
+    if record.finished_at is None:
+        return ""
+    return duration((record.finished_at - record.started_at).total_seconds())
+
+
+@click.group("run", cls=Group)
+def run() -> None:
+    """Look at one run."""
+
+
+@run.command("show")
+@click.argument("run_id", metavar="ID")
+@click.pass_obj
+def show_run(cli: Cli, run_id: str) -> None:
+    """Show a run by its id or the first digits of it: status, nodes, times, and what it published."""
+    lake = cli.lake()
+    lake.runs(1)  # finds out about runs whose process is gone
+    record = lake.catalog.run(run_id)
+    if record is None:
+        raise RefNotFound(f"no run {run_id!r}; `lakehouse runs` shows which there are")
+    changes = _published(cli, record)
+    if cli.out.json:
+        cli.out.document({**shapes.run(record), "changes": changes})
+        return
+    _print_head(cli, record)
+    if record.nodes:
+        columns = [Column("node"), Column("status"), Column("took", right=True), Column("rows", right=True), Column("")]
+        cli.out.table(columns, [_node_row(name, node) for name, node in record.nodes.items()])
+    if changes is not None:
+        print_changes(cli, changes)
+
+
+def _published(cli: Cli, record: RunRecord) -> list[dict[str, Any]] | None:
+    """What the run's merge changed on its target; None if it published nothing, or the commit was collected."""
+    if record.published is None:
+        return None
+    try:
+        return shapes.changes(cli.catalog.changes(record.published), cli.catalog)
+    except LakehouseError:
+        return None
+
+
+def _print_head(cli: Cli, record: RunRecord) -> None:
+    out = cli.out
+    status = record.status.value
+    out.line(("run       ", DIM), (record.id, ID))
+    out.line(("status    ", DIM), (status, STATE_STYLES[status]))
+    out.line(("command   ", DIM), record.command)
+    out.line(("branch    ", DIM), (record.target, NAME), (f" from {short(record.base)}", DIM))
+    if record.published is None:
+        out.line(("left on   ", DIM), (record.branch, NAME))
+    else:
+        out.line(("published ", DIM), (record.published, ID))
+    if record.continues:
+        out.line(("continues ", DIM), (record.continues, ID))
+    out.line(("started   ", DIM), _at(record.started_at))
+    if record.finished_at is not None:
+        out.line(("finished  ", DIM), _at(record.finished_at), (f", took {_took(record)}", DIM))
+    if record.error:
+        out.line(("error     ", DIM), (record.error, BAD))
+
+
+def _at(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M:%S} UTC ({ago(time)})"
+
+
+def _node_row(name: str, node: Any) -> list[Cell]:
+    """A node as its run recorded it; what is not known stays empty."""
+    said: Mapping[str, Any] = node if isinstance(node, Mapping) else {"status": node}
+    status = str(said.get("status") or "")
+    seconds, rows = said.get("seconds"), said.get("rows")
+    return [
+        name,
+        (status, NODE_STYLES.get(status, "")),
+        duration(seconds) if isinstance(seconds, int | float) else "",
+        number(rows) if isinstance(rows, int) else "",
+        first_line(str(said.get("message") or "")),
+    ]
