@@ -7,7 +7,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.lakehouse.catalog.model import Entry, Key, SchemaEntry, TableEntry, ViewEntry
-from dbt.adapters.lakehouse.errors import ConfigError, JobCancelled, NotInLake, SchemaMismatch
+from dbt.adapters.lakehouse.errors import ConfigError, JobCancelled, NotInLake, SchemaMismatch, SqlError
 from dbt.adapters.lakehouse.executors.base import Executor, Lease
 from dbt.adapters.lakehouse.jobs.job import (
     Action,
@@ -63,6 +63,11 @@ class RunSession:
             statement = parse(text)
             if statement.kind in (Kind.SELECT, Kind.OTHER):
                 result = self._query(text, fetch=fetch, limit=limit)
+            elif statement.kind is Kind.ROLLBACK:
+                raise SqlError(
+                    "ROLLBACK is not supported: the run is the transaction, and BEGIN and COMMIT within it do nothing; "
+                    "raise an error to leave everything that the run wrote unpublished"
+                )
             elif statement.kind is not Kind.TRANSACTION:
                 result = changes.apply(self, statement)
         return result

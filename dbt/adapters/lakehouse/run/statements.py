@@ -37,6 +37,7 @@ class Kind(enum.Enum):
     ALTER = enum.auto()
     COMMENT = enum.auto()
     TRANSACTION = enum.auto()
+    ROLLBACK = enum.auto()
     OTHER = enum.auto()
 
 
@@ -81,9 +82,12 @@ class Statement:
 
 
 _SELECT_WORDS = frozenset(
-    {"select", "from", "values", "(", "describe", "desc", "summarize", "show", "table", "explain"}
+    {
+        *("select", "from", "values", "(", "describe", "desc", "summarize", "show", "table", "explain"),
+        *("pivot", "unpivot", "pivot_wider", "pivot_longer"),
+    }
 )
-_TRANSACTION_WORDS = frozenset({"begin", "commit", "rollback", "start", "end", "abort", "checkpoint"})
+_TRANSACTION_WORDS = frozenset({"begin", "commit", "start", "end", "checkpoint"})
 _WRITES = {"insert": Kind.INSERT, "update": Kind.UPDATE, "delete": Kind.DELETE, "merge": Kind.MERGE}
 
 
@@ -97,22 +101,12 @@ def parse(sql: str) -> Statement:
         return _parse_with(sql, tokens)
     if word in _SELECT_WORDS:
         return Statement(kind=Kind.SELECT, sql=sql)
-    if word in ("pivot", "unpivot", "pivot_wider", "pivot_longer"):
-        return Statement(kind=Kind.SELECT, sql=sql)
     if word in _TRANSACTION_WORDS:
         return Statement(kind=Kind.TRANSACTION, sql=sql)
-    reader = _Reader(sql, tokens)
-    if word in _WRITES or word == "truncate":
-        return _parse_write(reader)
-    if word == "create":
-        return _parse_create(reader)
-    if word == "drop":
-        return _parse_drop(reader)
-    if word == "alter":
-        return _parse_alter(reader)
-    if word == "comment":
-        return _parse_comment(reader)
-    return Statement(kind=Kind.OTHER, sql=sql)
+    if word in ("rollback", "abort"):
+        return Statement(kind=Kind.ROLLBACK, sql=sql)
+    known = _BY_WORD.get(word)
+    return known(_Reader(sql, tokens)) if known is not None else Statement(kind=Kind.OTHER, sql=sql)
 
 
 class _Reader:
@@ -209,6 +203,15 @@ def _parse_write(reader: _Reader) -> Statement:
     reader.take("into")
     target = reader.name()
     return _on(Kind.MERGE, reader, target, reader.alias("using"))
+
+
+def _parse_copy(reader: _Reader) -> Statement:
+    """``COPY t FROM 'file'`` inserts; ``COPY … TO`` only reads."""
+    reader.at += 1
+    target = reader.name()
+    if target is not None and reader.word() == "(":
+        reader.skip_parentheses()
+    return _on(Kind.INSERT, reader, target if reader.word() == "from" else None)
 
 
 def _on(
@@ -315,6 +318,16 @@ def _parse_comment(reader: _Reader) -> Statement:
         columns=column,
         object_kind=word,
     )
+
+
+_BY_WORD: dict[str, Callable[[_Reader], Statement]] = {
+    **dict.fromkeys((*_WRITES, "truncate"), _parse_write),
+    "copy": _parse_copy,
+    "create": _parse_create,
+    "drop": _parse_drop,
+    "alter": _parse_alter,
+    "comment": _parse_comment,
+}
 
 
 # What a statement reads.

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 
 import duckdb
 
-_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+_PLAIN = re.compile(r".+?(?=\s|--|/\*|\Z)", re.DOTALL)
+_NO_CODE = re.compile(r"(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/)*", re.DOTALL)
+_ESCAPED = re.compile(r"'(?:[^'\\]|\\.|'')*'", re.DOTALL)
+_LITERAL = re.compile(r"'(?:[^']|'')*'")
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +55,7 @@ def tokenize(sql: str) -> list[Token]:
         kind_name = str(kind).rpartition(".")[2]
         if kind_name == "comment":
             continue
-        piece = raw[start:stop].decode()
-        text = piece.rstrip() if kind_name == "string_const" else _COMMENT.sub("", piece).rstrip()
-        if piece.startswith(('"', "'")) or kind_name == "string_const":
-            text = _quoted(piece)
+        text = _without_gap(raw[start:stop].decode(), kind_name)
         if text in (")", "]", "}"):
             depth -= 1
         tokens.append(Token(text, start, start + len(text.encode()), kind_name, depth))
@@ -63,18 +64,27 @@ def tokenize(sql: str) -> list[Token]:
     return tokens
 
 
-def _quoted(piece: str) -> str:
-    """A quoted piece without the white space and comments behind its closing quote."""
+def _without_gap(piece: str, kind: str) -> str:
+    """A token without the white space and comments between it and the next one."""
+    if piece.startswith('"'):
+        return _match(_QUOTED, piece)
+    if kind != "string_const":
+        return _match(_PLAIN, piece)
     if piece.startswith("$"):
         tag = piece[: piece.index("$", 1) + 1]
         return piece[: piece.rindex(tag) + len(tag)]
-    mark = '"' if piece.startswith('"') else "'"
-    at = piece.index(mark) + 1
-    while True:
-        at = piece.index(mark, at) + 1
-        if piece[at : at + 1] != mark:
-            return piece[:at]
-        at += 1
+    mark = piece.index("'")
+    closing = _ESCAPED if piece[:mark] in ("e", "E") else _LITERAL
+    end = mark + len(_match(closing, piece[mark:]))
+    # Literals with a line break between them are one, as the SQL standard has it.
+    while (gap := _NO_CODE.match(piece, end)) and piece[gap.end() : gap.end() + 1] == "'":
+        end = gap.end() + len(_match(closing, piece[gap.end() :]))
+    return piece[:end]
+
+
+def _match(pattern: re.Pattern[str], piece: str) -> str:
+    found = pattern.match(piece)
+    return found.group() if found else piece
 
 
 def cut(sql: str, start: int, end: int | None = None) -> str:
@@ -83,20 +93,26 @@ def cut(sql: str, start: int, end: int | None = None) -> str:
 
 
 def split(sql: str) -> list[str]:
-    """The statements of a text, without the semicolons between them; empty ones are left out."""
-    if ";" not in sql:
-        return [sql] if sql.strip() and tokenize(sql) else []
+    """The statements of a text, without the semicolons between them; empty ones are left out.
+
+    What is no SQL (an open quote) is kept, so that DuckDB says what is wrong with it.
+    """
+    tokens = tokenize(sql)
     pieces: list[str] = []
     group: list[Token] = []
-    for token in tokenize(sql):
-        if token.text == ";":
-            if group:
-                pieces.append(cut(sql, group[0].start, group[-1].end))
-            group = []
-        else:
+    after = 0
+    for token in tokens:
+        if token.text != ";":
             group.append(token)
-    if group:
-        pieces.append(cut(sql, group[0].start))
+            continue
+        if group:
+            pieces.append(cut(sql, group[0].start, group[-1].end))
+        group = []
+        after = token.end
+    rest = cut(sql, group[0].start if group else after)
+    gap = _NO_CODE.match(rest)
+    if gap is None or gap.end() < len(rest):
+        pieces.append(rest)
     return pieces
 
 
