@@ -164,7 +164,13 @@ def load(metadata_location: str) -> Table:
     return cached
 
 
-def _read(metadata_location: str) -> Table:
+def load_metadata(metadata_location: str) -> TableMetadataV2:
+    """What ``metadata.json`` says, without the manifests: all that is needed of a table that is about to be replaced."""
+    cached = _CACHE.get(metadata_location)
+    return cached.metadata if cached is not None else _parse(metadata_location)
+
+
+def _parse(metadata_location: str) -> TableMetadataV2:
     text = storage_for(metadata_location).read(metadata_location)
     try:
         metadata = TableMetadataUtil.parse_raw(text.decode())
@@ -175,6 +181,11 @@ def _read(metadata_location: str) -> Table:
             f"{metadata_location} has Iceberg format version {metadata.format_version}, and this version reads 2; "
             "copy the table into the lake with the engine that wrote it"
         )
+    return metadata
+
+
+def _read(metadata_location: str) -> Table:
+    metadata = _parse(metadata_location)
     snapshot = metadata.current_snapshot()
     if snapshot is None:
         return Table(metadata_location=metadata_location, metadata=metadata)

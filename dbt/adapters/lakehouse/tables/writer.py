@@ -32,7 +32,7 @@ def create(con: duckdb.DuckDBPyConnection, query: str, spec: TableSpec, *, repla
     A replaced table keeps the field ids of columns that keep name and type, and none of its history.
     """
     columns = schema.describe(con, query)
-    previous = tables.load(replaces) if replaces else None
+    previous = tables.load_metadata(replaces) if replaces else None
     table = Table(metadata_location="", metadata=_new_metadata(columns, spec, previous))
     with parquet.attempt(spec.location) as made:
         select = changes.stored_select(columns, table.metadata, schema.subquery(query))
@@ -93,10 +93,10 @@ def evolve(con: duckdb.DuckDBPyConnection, query: str, base: str, on_schema_chan
         return tables.save(table.with_metadata(plan.metadata), made).metadata_location
 
 
-def _new_metadata(columns: Sequence[QueryColumn], spec: TableSpec, previous: Table | None) -> TableMetadataV2:
+def _new_metadata(columns: Sequence[QueryColumn], spec: TableSpec, previous: TableMetadataV2 | None) -> TableMetadataV2:
     built, meanings, last = schema.build(
         columns,
-        previous=previous.metadata if previous else None,
+        previous=previous,
         comments=spec.column_comments,
         constraints=spec.constraints,
     )
