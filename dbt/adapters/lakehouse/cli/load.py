@@ -49,8 +49,8 @@ class Import:
 @click.argument("name", metavar="SCHEMA.NAME")
 @click.argument("files", metavar="SOURCE...", nargs=-1, required=True)
 @click.option("--branch", "-b", metavar="B", shell_complete=complete.branches, help="Default: the target's branch.")
-@click.option("--append", "mode", flag_value="append", help="Add the rows to the table.")
-@click.option("--replace", "mode", flag_value="replace", help="Put a new table in the place of the one that is there.")
+@click.option("--append", is_flag=True, help="Add the rows to the table.")
+@click.option("--replace", is_flag=True, help="Put a new table in the place of the one that is there.")
 @click.option("--format", "-f", "wanted", type=click.Choice(sources.FORMATS), help="Default: by the files' names.")
 @click.option("--delimiter", metavar="CHAR", help="Between the fields of CSV. Default: found out.")
 @click.option("--null", metavar="TEXT", help="What stands for a missing value in CSV (NA, say), besides nothing.")
@@ -62,7 +62,8 @@ def import_files(
     name: str,
     files: tuple[str, ...],
     branch: str | None,
-    mode: Literal["append", "replace"] | None,
+    append: bool,
+    replace: bool,
     wanted: str | None,
     delimiter: str | None,
     null: str | None,
@@ -75,13 +76,20 @@ def import_files(
 
     It is one run: either everything is on the branch at the end, or nothing.
     """
+    if append and replace:
+        raise click.UsageError("--append and --replace ask for different things")
     table = parse_table_name(name)
     check_new_name(table)
     source = sources.find(files, wanted, CsvDialect(header=not no_header, delimiter=delimiter, null=null))
     # Before anything is made: what cannot be read leaves no trace.
     columns = sources.describe(source)
     wish = Import(
-        name=table, source=source, columns=columns, branch=branch or cli.branch, mode=mode or "new", message=message
+        name=table,
+        source=source,
+        columns=columns,
+        branch=branch or cli.branch,
+        mode="append" if append else "replace" if replace else "new",
+        message=message,
     )
     started = time.perf_counter()
     lake = cli.lake(create=True)

@@ -24,11 +24,11 @@ REASONS = {
 
 @click.command("merge", cls=Command)
 @click.argument("source", shell_complete=complete.refs)
-@click.option("--into", "target", required=True, metavar="BRANCH", shell_complete=complete.branches)
+@click.option("--into", required=True, metavar="BRANCH", shell_complete=complete.branches)
 @click.option("--dry-run", is_flag=True, help="Only say what it would do.")
 @click.option("-m", "--message", help="Of the merge commit.")
 @click.pass_context
-def merge(context: click.Context, source: str, target: str, dry_run: bool, message: str | None) -> None:
+def merge(context: click.Context, source: str, into: str, dry_run: bool, message: str | None) -> None:
     """Merge a branch into another.
 
     Brings into BRANCH, at once, what SOURCE changed since they parted.
@@ -38,16 +38,16 @@ def merge(context: click.Context, source: str, target: str, dry_run: bool, messa
     cli: Cli = context.obj
     result = cli.catalog.merge(
         source,
-        target,
+        into,
         author=cli.author,
-        message=message or f"Merge {source} into {target}",
+        message=message or f"Merge {source} into {into}",
         dry_run=dry_run,
     )
     changes = shapes.changes(result.changes, cli.catalog)
     if cli.out.json:
-        cli.out.document(_document(source, target, dry_run, result, changes))
+        cli.out.document(_document(source, into, dry_run, result, changes))
     else:
-        _print(cli, source, target, dry_run, result, changes)
+        _print(cli, source, into, dry_run, result, changes)
     if result.conflicts:
         context.exit(1)
 

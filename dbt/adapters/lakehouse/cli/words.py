@@ -52,7 +52,7 @@ def plural(count: int, noun: str) -> str:
     """``1 row``, ``2 rows``, ``2 branches``."""
     if count == 1:
         return f"1 {noun}"
-    return f"{count:,} {noun[:-1] + 'ies' if noun.endswith('y') else noun + ('es' if noun.endswith('ch') else 's')}"
+    return f"{count:,} {noun}{'es' if noun.endswith('ch') else 's'}"
 
 
 def first_line(text: str) -> str:
