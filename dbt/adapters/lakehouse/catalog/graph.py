@@ -10,7 +10,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from enum import Flag, auto
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,12 +30,11 @@ class Node:
 LookUp = Callable[[str], Node]
 
 
-class _Side(Flag):
-    NONE = 0
-    ONE = auto()
-    OTHER = auto()
-    BOTH = ONE | OTHER
-    SETTLED = auto()
+# Marks that a commit gets from its descendants. Plain bits: Flag members cost more than all else in a walk.
+_ONE = 1
+_OTHER = 2
+_BOTH = _ONE | _OTHER
+_SETTLED = 4
 
 
 class _Walk:
@@ -45,15 +43,15 @@ class _Walk:
     def __init__(self, node: LookUp) -> None:
         self._node = node
         self._heap: list[tuple[int, str]] = []
-        self._marks: dict[str, _Side] = {}
+        self._marks: dict[str, int] = {}
         self._open: set[str] = set()
 
-    def mark(self, commit: str, side: _Side, *, done: _Side) -> None:
+    def mark(self, commit: str, side: int, *, done: int) -> None:
         """Pass ``side`` on to a commit; one that then has any of ``done`` does not keep the walk going."""
         marks = self._marks.get(commit)
         if marks is None:
             heapq.heappush(self._heap, (-self._node(commit).generation, commit))
-            marks = _Side.NONE
+            marks = 0
         marks |= side
         self._marks[commit] = marks
         if marks & done:
@@ -61,7 +59,7 @@ class _Walk:
         else:
             self._open.add(commit)
 
-    def visit(self) -> Iterator[tuple[Node, _Side]]:
+    def visit(self) -> Iterator[tuple[Node, int]]:
         while self._open:
             _, commit = heapq.heappop(self._heap)
             self._open.discard(commit)
@@ -75,30 +73,30 @@ def merge_bases(node: LookUp, one: str, others: Iterable[str]) -> list[str]:
     share nothing. A commit counts as its own ancestor.
     """
     walk = _Walk(node)
-    walk.mark(one, _Side.ONE, done=_Side.SETTLED)
+    walk.mark(one, _ONE, done=_SETTLED)
     for other in others:
-        walk.mark(other, _Side.OTHER, done=_Side.SETTLED)
+        walk.mark(other, _OTHER, done=_SETTLED)
     bases = []
     for commit, marks in walk.visit():
-        if _Side.BOTH in marks and _Side.SETTLED not in marks:
+        if marks & _BOTH == _BOTH and not marks & _SETTLED:
             bases.append(commit.id)
-            marks |= _Side.SETTLED
+            marks |= _SETTLED
         for parent in commit.parents:
-            walk.mark(parent, marks, done=_Side.SETTLED)
+            walk.mark(parent, marks, done=_SETTLED)
     return bases
 
 
 def only_in(node: LookUp, include: str, exclude: str) -> list[Node]:
     """Commits that ``include`` leads to and ``exclude`` does not, descendants before ancestors."""
     walk = _Walk(node)
-    walk.mark(include, _Side.ONE, done=_Side.OTHER)
-    walk.mark(exclude, _Side.OTHER, done=_Side.OTHER)
+    walk.mark(include, _ONE, done=_OTHER)
+    walk.mark(exclude, _OTHER, done=_OTHER)
     found = []
     for commit, marks in walk.visit():
-        if _Side.OTHER not in marks:
+        if not marks & _OTHER:
             found.append(commit)
         for parent in commit.parents:
-            walk.mark(parent, marks, done=_Side.OTHER)
+            walk.mark(parent, marks, done=_OTHER)
     return found
 
 

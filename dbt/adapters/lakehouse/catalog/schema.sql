@@ -53,7 +53,7 @@ CREATE TABLE entries (
 
 CREATE INDEX entries_by_key ON entries (line, schema_name, table_name, until_seq);
 
-CREATE INDEX entries_by_until ON entries (line, until_seq, schema_name);
+CREATE INDEX entries_by_until ON entries (line, until_seq);
 
 -- line is the one this branch appends to; NULL before its first commit, and for tags.
 CREATE TABLE refs (

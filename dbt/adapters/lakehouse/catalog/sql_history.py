@@ -209,10 +209,9 @@ def newest_changes(
     rank = {node.id: (node.generation, node.time) for node in side}
     lines = sorted({nodes.line(node.id) for node in side})
     newest: dict[Key, str] = {}
-    for chunk in sql_states.chunks(keys):
-        names = [(key.schema, key.name) for key in chunk]
+    for schema, names in sql_states.by_schema(keys):
         for some in sql_states.chunks(lines):
-            for row in connection.execute(_CHANGED_BY, {"lines": some, "names": names}):
+            for row in connection.execute(_CHANGED_BY, {"lines": some, "schema": schema, "names": names}):
                 key = Key(row.schema_name, row.table_name)
                 if row.id in rank and (key not in newest or rank[newest[key]] < rank[row.id]):
                     newest[key] = row.id
@@ -312,7 +311,7 @@ _NOT_AFTER = sa.text("""
 _CHANGED_BY = sa.text("""
     SELECT commits.id, entries.schema_name, entries.table_name
     FROM entries JOIN commits ON commits.line = entries.line AND commits.seq = entries.seq
-    WHERE entries.line IN :lines AND (entries.schema_name, entries.table_name) IN :names
+    WHERE entries.line IN :lines AND entries.schema_name = :schema AND entries.table_name IN :names
 """).bindparams(sa.bindparam("lines", expanding=True), sa.bindparam("names", expanding=True))
 _LAST_CHANGE = sa.text(f"""
     SELECT {", ".join(f"commits.{column}" for column in _COLUMNS.split(", "))}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, TypeVar
 
 import sqlalchemy as sa
@@ -75,9 +75,10 @@ _STANDING = sa.text("""
     WHERE line = :line AND until_seq > :seq AND seq <= :seq
 """)
 
+# The plus keeps SQLite from walking all live entries of the line by until_seq.
 _STANDING_IN_SCHEMA = sa.text("""
     SELECT schema_name, table_name, content FROM entries
-    WHERE line = :line AND schema_name = :schema AND until_seq > :seq AND seq <= :seq
+    WHERE line = :line AND schema_name = :schema AND +until_seq > :seq AND seq <= :seq
 """)
 
 
@@ -86,10 +87,9 @@ def contents_of(connection: sa.Connection, state: Sequence[Layer], keys: Collect
     found: dict[Key, str | None] = {}
     missing = set(keys)
     for layer in state:
-        for chunk in chunks(sorted(missing)):
-            names = [(key.schema, key.name) for key in chunk]
-            rows = connection.execute(_AT_KEYS, {"line": layer.line, "seq": layer.seq, "names": names})
-            found.update((Key(row[0], row[1]), row[2]) for row in rows)
+        for schema, names in by_schema(missing):
+            arguments = {"line": layer.line, "seq": layer.seq, "schema": schema, "names": names}
+            found.update((Key(schema, row[0]), row[1]) for row in connection.execute(_AT_KEYS, arguments))
         missing -= found.keys()
         if not missing:
             break
@@ -97,8 +97,8 @@ def contents_of(connection: sa.Connection, state: Sequence[Layer], keys: Collect
 
 
 _AT_KEYS = sa.text("""
-    SELECT schema_name, table_name, content FROM entries
-    WHERE line = :line AND (schema_name, table_name) IN :names AND until_seq > :seq AND seq <= :seq
+    SELECT table_name, content FROM entries
+    WHERE line = :line AND schema_name = :schema AND table_name IN :names AND until_seq > :seq AND seq <= :seq
 """).bindparams(sa.bindparam("names", expanding=True))
 
 
@@ -166,14 +166,16 @@ def append(connection: sa.Connection, layer: Layer, changes: Sequence[Change]) -
         }
         for change in changes
     ]
-    connection.execute(_SUPERSEDE, rows)
+    for schema, names in by_schema(change.key for change in changes):
+        at = {"line": layer.line, "seq": layer.seq, "schema": schema, "names": names}
+        connection.execute(_SUPERSEDE, at)
     connection.execute(_APPEND, rows)
 
 
 _SUPERSEDE = sa.text(f"""
     UPDATE entries SET until_seq = :seq
-    WHERE line = :line AND schema_name = :schema AND table_name = :name AND until_seq = {FOREVER}
-""")
+    WHERE line = :line AND schema_name = :schema AND table_name IN :names AND until_seq = {FOREVER}
+""").bindparams(sa.bindparam("names", expanding=True))
 
 _APPEND = sa.text(f"""
     INSERT INTO entries (line, seq, schema_name, table_name, until_seq, content, before)
@@ -224,6 +226,13 @@ def _ancestors(connection: sa.Connection, line: int) -> Iterator[sa.Row[tuple[in
 _DEPTH = sa.text("SELECT depth FROM lines WHERE id = :line")
 _ORIGIN = sa.text("SELECT parent_line, fork_seq FROM lines WHERE id = :line")
 _NEW_LINE = sa.text("INSERT INTO lines (id, parent_line, fork_seq, depth) VALUES (:line, :parent, :seq, :depth)")
+
+
+def by_schema(keys: Iterable[Key]) -> Iterator[tuple[str, list[str]]]:
+    """Names by schema, in chunks: for one schema and many names both databases use an index, for pairs SQLite does not."""
+    for schema, group in groupby(sorted(keys), key=lambda key: key.schema):
+        for chunk in chunks(key.name for key in group):
+            yield schema, chunk
 
 
 def chunks(items: Iterable[_T], size: int = _CHUNK) -> Iterator[list[_T]]:
