@@ -115,6 +115,8 @@ def _write_partitions(
         options += f", PARTITION_BY ({', '.join(quote(name) for name in split.helpers)})"
         helpers = ", ".join(f"{expression} AS {quote(name)}" for name, expression in split.helpers.items())
         select = f"SELECT *, {helpers} FROM ({select})"
+    else:  # void transforms alone: one partition, of null
+        options += f", FILE_SIZE_BYTES '{FILE_SIZE}'"
     try:
         written = _copy(con, f"SELECT * FROM ({select}){order}" if order else select, target, options)
     finally:

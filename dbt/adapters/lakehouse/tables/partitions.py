@@ -261,7 +261,7 @@ def _helper(transform: Transform[Any, Any], source: NestedField) -> str:
         if isinstance(kind, IntegerType | LongType):
             number = f"{column}::HUGEINT"
             return f"({number} - ((({number} % {width}) + {width}) % {width}))::HUGEINT"
-        unscaled = f"({column}::VARCHAR.replace('.', ''))::HUGEINT"
+        unscaled = f"replace({column}::VARCHAR, '.', '')::HUGEINT"
         return f"({unscaled} - ((({unscaled} % {width}) + {width}) % {width}))::HUGEINT"
     if isinstance(kind, IntegerType | LongType | BooleanType | DateType):
         return column

@@ -33,7 +33,6 @@ from pyiceberg.types import (
     TimeType,
     UUIDType,
 )
-from pyiceberg.utils.decimal import decimal_to_bytes
 
 from dbt.adapters.lakehouse.errors import UnsupportedType
 from dbt.adapters.lakehouse.tables.duckdb_types import quote
@@ -165,10 +164,19 @@ def bound(kind: IcebergType, text: str, *, upper: bool) -> bytes | None:
         value = value or (0.0 if upper else -0.0)
         return struct.pack("<f" if isinstance(kind, FloatType) else "<d", value)
     if isinstance(kind, DecimalType):
-        return decimal_to_bytes(value.quantize(Decimal(1).scaleb(-kind.scale)))
+        return _unscaled(value, kind.scale)
     if isinstance(kind, BooleanType):
         return b"\x01" if value else b"\x00"
     return struct.pack("<i" if isinstance(kind, IntegerType | DateType) else "<q", value)
+
+
+def _unscaled(value: Decimal, scale: int) -> bytes:
+    """A decimal's unscaled value, big-endian in as few bytes as hold it (Decimal's own arithmetic rounds to 28 digits)."""
+    sign, digits, exponent = value.as_tuple()
+    assert isinstance(exponent, int)
+    number = int("".join(map(str, digits))) * 10 ** (scale + exponent)
+    number = -number if sign else number
+    return number.to_bytes((number if number >= 0 else ~number).bit_length() // 8 + 1, "big", signed=True)
 
 
 def _text_bound(text: str, upper: bool) -> bytes | None:
