@@ -171,8 +171,8 @@ def _parse(url: str) -> sa.URL:
     try:
         parsed = sa.make_url(url)
         backend = parsed.get_backend_name()
-    except (exc.ArgumentError, ValueError) as error:
-        raise CatalogError(f"catalog URL {url!r} cannot be read ({error}); {_URLS}") from None
+    except (exc.ArgumentError, ValueError):
+        raise CatalogError(f"catalog URL {url!r} cannot be read; {_URLS}") from None
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
