@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import duckdb
 
-from dbt.adapters.lakehouse.errors import UnsupportedType
+from dbt.adapters.lakehouse.errors import TableError, UnsupportedType
 from dbt.adapters.lakehouse.storage import Storage, storage_for
 from dbt.adapters.lakehouse.tables import partitions, stats
 from dbt.adapters.lakehouse.tables.duckdb_types import field_ids, literal, quote
@@ -136,11 +136,17 @@ def _write_partitions(
 
 
 def _copy(con: duckdb.DuckDBPyConnection, select: str, target: str, options: str) -> list[tuple[Any, ...]]:
+    copy = (
+        f"COPY ({select}) TO {literal(target)} "
+        f"(FORMAT parquet, RETURN_STATS, {options}, OVERWRITE_OR_IGNORE, FILENAME_PATTERN '{{uuidv7}}')"
+    )
+    if len(con.extract_statements(copy)) > 1:
+        # DuckDB takes it apart and answers for the last part alone, so that what was written would be lost.
+        raise TableError(
+            "a PIVOT whose columns come from the data cannot be written; put its rows in a temporary table first"
+        )
     try:
-        return con.execute(
-            f"COPY ({select}) TO {literal(target)} "
-            f"(FORMAT parquet, RETURN_STATS, {options}, OVERWRITE_OR_IGNORE, FILENAME_PATTERN '{{uuidv7}}')"
-        ).fetchall()
+        return con.execute(copy).fetchall()
     except duckdb.Error as error:
         _, mark, text = str(error).partition(ERROR_MARK)
         if mark:
