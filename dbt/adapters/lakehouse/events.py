@@ -108,7 +108,8 @@ class Invocation:
             self.publish()
             return
         failed = [key for key, node in self._nodes.items() if node["status"] in ("error", "fail", "runtime error")]
-        run.fail(f"{len(failed)} failed: {', '.join(failed[:10])}" if failed else "dbt did not pass", self._nodes)
+        with dbt_errors():
+            run.fail(f"{len(failed)} failed: {', '.join(failed[:10])}" if failed else "dbt did not pass", self._nodes)
         if run.branch is not None:
             logger.info(
                 f"Nothing was published: what this run wrote is on branch {run.branch}. "

@@ -31,9 +31,9 @@ class LocalExecutor:
         return LocalLease(self, worker or Worker(self._settings))
 
     def give_back(self, worker: Worker) -> None:
-        """Called by a lease: keep the worker warm, or stop it if there are enough."""
+        """Called by a lease: keep the worker warm, or stop it if there are enough, or if a job was torn out of it."""
         with self._lock:
-            if not self._closed and len(self._idle) < self._settings.workers:
+            if not (self._closed or worker.cancelled) and len(self._idle) < self._settings.workers:
                 self._idle.append(worker)
                 return
         worker.close()

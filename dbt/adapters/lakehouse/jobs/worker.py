@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,9 @@ from dbt.adapters.lakehouse.jobs.engine import Engine, duckdb_errors, qualified,
 from dbt.adapters.lakehouse.jobs.job import Alter, Append, Create, Describe, Edit, Job, JobResult, PythonCode, Query
 from dbt.adapters.lakehouse.settings import LakeSettings
 from dbt.adapters.lakehouse.tables.values import Column, Written
+
+_INTERRUPT_SECONDS = 0.05
+_STAGED = "__lakehouse_rows"
 
 
 class Worker:
@@ -27,6 +31,7 @@ class Worker:
         self._cursor: duckdb.DuckDBPyConnection | None = None
         self._home: tuple[str, str] | None = None
         self._cancelled = threading.Event()
+        self._running = threading.Event()
 
     def begin(self) -> None:
         """Start a session; the connection is made by its first job."""
@@ -38,12 +43,23 @@ class Worker:
             self._cursor.close()
         self._cursor = self._home = None
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether this session was cancelled; what its last job left half done is then still in the engine."""
+        return self._cancelled.is_set()
+
     def cancel(self) -> None:
         """Interrupt the job that runs, and refuse further ones until the next ``begin``."""
         self._cancelled.set()
-        cursor = self._cursor
-        if cursor is not None:
-            cursor.interrupt()
+        threading.Thread(target=self._interrupt, daemon=True).start()
+
+    def _interrupt(self) -> None:
+        """Interrupt until the job has ended: one that is between two statements would not notice a single time."""
+        while self._cancelled.is_set() and self._running.is_set():
+            cursor = self._cursor
+            if cursor is not None:
+                cursor.interrupt()
+            time.sleep(_INTERRUPT_SECONDS)
 
     def close(self) -> None:
         """Stop the engine."""
@@ -54,12 +70,16 @@ class Worker:
         """Run one job. Raises ``SqlError``, ``PythonModelError``, ``OutOfMemory``, ``JobCancelled``, and ``TableError``s."""
         if self._cancelled.is_set():
             raise JobCancelled("the run was cancelled before this job started")
-        with duckdb_errors(self._engine.memory_limit):
-            cursor = self._connect(job)
-            self._engine.bind(job.inputs)
-            for statement in job.setup:
-                cursor.execute(statement)
-            return self._act(cursor, job)
+        self._running.set()
+        try:
+            with duckdb_errors(self._engine.memory_limit):
+                cursor = self._connect(job)
+                self._engine.bind(job.inputs)
+                for statement in job.setup:
+                    cursor.execute(statement)
+                return self._act(cursor, job)
+        finally:
+            self._running.clear()
 
     def _connect(self, job: Job) -> duckdb.DuckDBPyConnection:
         if self._cursor is None or self._home != (job.database, job.default_schema):
@@ -72,7 +92,7 @@ class Worker:
         action = job.action
         match action:
             case Query():
-                return _query(cursor, action)
+                return _answer(cursor, action)
             case Describe():
                 return JobResult(columns=describe(cursor, action.sql))
             case Create():
@@ -98,6 +118,9 @@ class Worker:
         assert target.metadata_location is not None
         base = target.metadata_location
         name = (target.database, target.schema, target.name)
+        if not action.statements:
+            written = rows.delete(cursor, base, action.matching, alias=quote(action.alias))
+            return JobResult(written=written, rows_affected=written.rows_deleted)
         if action.source is not None:
             cursor.execute(f"CREATE OR REPLACE TEMP TABLE {quote(action.source)} AS {action.sql}")
             if action.on_schema_change != "ignore":
@@ -108,9 +131,12 @@ class Worker:
         self._engine.ensure_schema(target.database, target.schema)
         self._engine.unbind(name)
 
+        said = JobResult()
+
         def edit(_table: str) -> None:
+            nonlocal said
             for statement in action.statements:
-                cursor.execute(statement)
+                said = _answer(cursor, Query(sql=statement))
 
         try:
             written = rows.patch(
@@ -118,14 +144,14 @@ class Worker:
                 base,
                 matching=action.matching,
                 edit=edit,
-                alias=action.alias,
+                alias=quote(action.alias),
                 work_table=qualified(*name),
                 constraints=action.constraints,
             )
         finally:
             if action.source is not None:
                 cursor.execute(f"DROP TABLE IF EXISTS {quote(action.source)}")
-        return JobResult(written=written, rows_affected=max(written.rows_written, written.rows_deleted))
+        return JobResult(written=written, columns=said.columns, rows=said.rows, rows_affected=said.rows_affected)
 
 
 class _rows:  # noqa: N801 - used as a function: the rows of SQL or of a Python model, as a SELECT
@@ -133,14 +159,22 @@ class _rows:  # noqa: N801 - used as a function: the rows of SQL or of a Python 
 
     def __init__(self, cursor: duckdb.DuckDBPyConnection, sql: str | None, python: PythonCode | None) -> None:
         self._cursor, self._sql, self._python = cursor, sql, python
+        self._staged = False
 
     def __enter__(self) -> str:
         if self._python is None:
             assert self._sql is not None
-            return self._sql
+            if len(self._cursor.extract_statements(self._sql)) == 1:
+                return self._sql
+            # A PIVOT whose columns come from the data: DuckDB makes several statements of it, which COPY answers empty.
+            self._cursor.execute(f"CREATE OR REPLACE TEMP TABLE {_STAGED} AS {self._sql}")
+            self._staged = True
+            return f"SELECT * FROM {_STAGED}"
         return python_model.expose(python_model.run_model(self._python, self._cursor), self._cursor)
 
     def __exit__(self, *_: object) -> None:
+        if self._staged:
+            self._cursor.execute(f"DROP TABLE IF EXISTS {_STAGED}")
         if self._python is not None:
             self._cursor.execute(f"DROP VIEW IF EXISTS {python_model.RESULT}")
 
@@ -151,7 +185,7 @@ def describe(cursor: duckdb.DuckDBPyConnection, sql: str) -> tuple[Column, ...]:
     return tuple(Column(name=row[0], type=row[1], required=row[2] == "NO") for row in rows)
 
 
-def _query(cursor: duckdb.DuckDBPyConnection, action: Query) -> JobResult:
+def _answer(cursor: duckdb.DuckDBPyConnection, action: Query) -> JobResult:
     cursor.execute(action.sql)
     description = cursor.description
     if not description or not action.fetch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from dbt.adapters.lakehouse.jobs.job import Alteration
@@ -32,6 +33,8 @@ def parse_alteration(body: str) -> Alteration | Retype | str | None:
     if words[:1] == ["rename"]:
         return _rename(tokens[2:] if words[1:2] == ["column"] else tokens[1:])
     if words[:1] == ["add"]:
+        if words[1:2] and words[1] in _CONSTRAINTS:
+            return None
         return _add(body, _after(tokens, 1, "column", "if", "not", "exists"))
     if words[:1] == ["drop"]:
         rest = _after(tokens, 1, "column", "if", "exists")
@@ -39,6 +42,22 @@ def parse_alteration(body: str) -> Alteration | Retype | str | None:
     if words[:1] == ["alter"]:
         return _change(body, _after(tokens, 1, "column"))
     return None
+
+
+_CONSTRAINTS = ("constraint", "primary", "unique", "foreign", "check")
+
+
+def is_done(body: str, columns: Collection[str]) -> bool:
+    """Whether ``ADD COLUMN IF NOT EXISTS`` or ``DROP COLUMN IF EXISTS`` finds nothing to do on these columns."""
+    tokens = tokenize(body)
+    words = [token.word for token in tokens]
+    exists = {column.lower() for column in columns}
+    at = 2 if words[1:2] == ["column"] else 1
+    if words[:1] == ["add"] and words[at : at + 3] == ["if", "not", "exists"]:
+        return any(token.name.lower() in exists for token in tokens[at + 3 : at + 4])
+    if words[:1] == ["drop"] and words[at : at + 2] == ["if", "exists"]:
+        return all(token.name.lower() not in exists for token in tokens[at + 2 : at + 3])
+    return False
 
 
 def _after(tokens: list[Token], at: int, *optional: str) -> list[Token]:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from dbt.adapters.lakehouse.catalog.model import Entry, Key, SchemaEntry, TableEntry, ViewEntry
 from dbt.adapters.lakehouse.errors import ConfigError, NotInLake, SqlError
 from dbt.adapters.lakehouse.jobs.job import Alter, Alteration, Create, Edit, Query
-from dbt.adapters.lakehouse.run.alterations import Retype, parse_alteration
-from dbt.adapters.lakehouse.run.statements import Kind, Reference, Statement
+from dbt.adapters.lakehouse.run.alterations import Retype, is_done, parse_alteration
+from dbt.adapters.lakehouse.run.statements import Kind, Reference, Statement, is_volatile
 from dbt.adapters.lakehouse.run.tokens import tokenize
 from dbt.adapters.lakehouse.run.values import Name, Result
 from dbt.adapters.lakehouse.tables.values import Constraints, TableSpec
@@ -27,22 +27,41 @@ _STAGED = "__lakehouse_new_table"
 
 def apply(session: RunSession, statement: Statement) -> Result:
     """Carry out a statement that is neither a query nor DuckDB's own business."""
-    name = None if statement.temporary else session.planner.resolve(statement.target)
     if statement.kind in (Kind.CREATE_SCHEMA, Kind.DROP_SCHEMA):
         name = _schema_name(session, statement.target)
-    if name is None or _is_temporary(session, statement, name):
+    else:
+        name = None if _is_temporary(session, statement) else session.planner.resolve(statement.target)
+    if name is None:
         answer = session.submit(Query(sql=statement.sql), session.planner.inputs(statement.sql))
+        _remember_temporary(session, statement)
         return Result(columns=answer.columns, rows=answer.rows, rows_affected=answer.rows_affected)
     session.writable(name.database, str(name))
     return _HANDLERS[statement.kind](session, statement, name)
 
 
-def _is_temporary(session: RunSession, statement: Statement, name: Name) -> bool:
-    """Whether an unqualified target that the lake does not hold may be a temporary relation of the session."""
-    if statement.kind in (Kind.CREATE_TABLE, Kind.CREATE_VIEW, Kind.CREATE_SCHEMA, Kind.DROP_SCHEMA):
-        return False
+def _is_temporary(session: RunSession, statement: Statement) -> bool:
+    """Whether the target is a temporary relation of the session, which hides one of the lake as it does in DuckDB."""
     target = statement.target
-    return not target.database and not target.schema and session.state.get(name) is None
+    if statement.temporary or (not target.database and target.schema.lower() in _OF_DUCKDB):
+        return True
+    if statement.kind in (Kind.CREATE_TABLE, Kind.CREATE_VIEW):
+        return False
+    return not (target.database or target.schema) and target.name.lower() in session.temporaries
+
+
+_OF_DUCKDB = ("temp", "memory")
+"""DuckDB's own databases: ``temp.t`` is no table of a schema ``temp``."""
+
+
+def _remember_temporary(session: RunSession, statement: Statement) -> None:
+    name = statement.target.name.lower()
+    if statement.kind in (Kind.CREATE_TABLE, Kind.CREATE_VIEW):
+        session.temporaries.add(name)
+    elif statement.kind in (Kind.DROP_TABLE, Kind.DROP_VIEW):
+        session.temporaries.discard(name)
+    elif statement.kind is Kind.ALTER and isinstance(to := parse_alteration(statement.body or ""), str):
+        session.temporaries.discard(name)
+        session.temporaries.add(to.lower())
 
 
 def _schema_name(session: RunSession, target: Reference) -> Name | None:
@@ -79,8 +98,11 @@ def _edit(session: RunSession, statement: Statement, name: Name) -> Result:
         answer = session.submit(action, inputs)
         assert answer.written is not None
         _put_table(session, name, answer.written, table, f"{statement.kind.name.capitalize()} {key}", statement.sql)
-    count = answer.written.rows_written if statement.kind is Kind.INSERT else answer.rows_affected
-    return Result(rows_affected=count, message=f"{statement.kind.name} {count}")
+    # With RETURNING there are rows instead of a count.
+    count = len(answer.rows) if answer.rows_affected is None else answer.rows_affected
+    return Result(
+        columns=answer.columns, rows=answer.rows, rows_affected=count, message=f"{statement.kind.name} {count}"
+    )
 
 
 def _concerned(session: RunSession, statement: Statement, table: TableEntry) -> tuple[str | None, str]:
@@ -90,7 +112,7 @@ def _concerned(session: RunSession, statement: Statement, table: TableEntry) -> 
         return "true", alias
     if statement.kind is Kind.INSERT:
         return (None if _reads_itself(session, statement, table) else "false"), alias
-    if statement.where is None or _reads_itself(session, statement, table):
+    if statement.where is None or is_volatile(statement.where) or _reads_itself(session, statement, table):
         return None, alias
     # A condition that names columns in a way that only works on the table's own name falls back to all rows.
     probe = f"SELECT 1 FROM {_dotted(session, table)} AS {_quote(alias)} WHERE {statement.where}"
@@ -102,10 +124,10 @@ def _concerned(session: RunSession, statement: Statement, table: TableEntry) -> 
 
 
 def _reads_itself(session: RunSession, statement: Statement, table: TableEntry) -> bool:
-    """Whether the table's name stands in the statement a second time."""
-    names = {table.name.lower()}
-    mentions = sum(token.is_name and token.name.lower() in names for token in tokenize(statement.sql))
-    return mentions > 1
+    """Whether the statement may read its own target: names it a second time, or a view that leads to it."""
+    own = table.name.lower()
+    mentions = sum(token.is_name and token.name.lower() == own for token in tokenize(statement.sql))
+    return mentions > 1 or any(item.is_view for item in session.planner.inputs(statement.sql))
 
 
 def _put_table(
@@ -240,6 +262,8 @@ def _alter(session: RunSession, statement: Statement, name: Name) -> Result:
     if isinstance(wish, str):
         return _rename(session, statement, name, current, wish)
     table = _table(session, name)
+    if is_done(statement.body or "", [column.name for column in table.columns]):
+        return Result(message="ALTER TABLE")
     if isinstance(wish, Retype):
         return _rewrite(session, statement, name, table, wish.select_sql(_dotted(session, table)))
     if wish is None:

@@ -20,12 +20,13 @@ from dbt.adapters.lakehouse.catalog.model import (
     Conflict,
     Entry,
     Key,
+    MergeResult,
     Put,
     RefKind,
     RunRecord,
     RunStatus,
 )
-from dbt.adapters.lakehouse.errors import HeadMoved, JobCancelled, LakehouseError, MergeConflict, RefNotFound
+from dbt.adapters.lakehouse.errors import HeadMoved, JobCancelled, LakehouseError, MergeConflict, RefExists, RefNotFound
 from dbt.adapters.lakehouse.executors.base import Executor
 from dbt.adapters.lakehouse.run.session import RunSession
 from dbt.adapters.lakehouse.run.state import Snapshot, State
@@ -62,10 +63,11 @@ class LakeRun:
         self._own: Snapshot | None = None
         self._record: RunRecord | None = None
         self._ended = False
-        self._cancelled = threading.Event()
+        self._cancelled_by: int | None = None
         self._heart = threading.Event()
         self._keys: defaultdict[Key, threading.RLock] = defaultdict(threading.RLock)
         self._sessions: weakref.WeakSet[RunSession] = weakref.WeakSet()
+        self._others: dict[str, Snapshot] = {}
 
     # reading
 
@@ -96,7 +98,7 @@ class LakeRun:
             if branch == self.request.from_branch:
                 raise
         # Another process may create it at the same moment; then its branch is as good.
-        with contextlib.suppress(LakehouseError):
+        with contextlib.suppress(RefExists):
             self.catalog.create_ref(branch, RefKind.BRANCH, self.request.from_branch)
         return self.catalog.resolve(branch).id
 
@@ -116,7 +118,8 @@ class LakeRun:
         """A session for the calling thread."""
         own = self.own()
         session = RunSession(
-            state=State(self.catalog, self.settings.database, own),
+            # One state: what other refs led to when the run first read them holds for all its sessions.
+            state=State(self.catalog, self.settings.database, own, None if self.live else self._others),
             executor=self.executor,
             settings=self.settings,
             default_schema=self.request.default_schema,
@@ -131,8 +134,11 @@ class LakeRun:
             return self._keys[key]
 
     def check_open(self) -> None:
-        """Raise ``JobCancelled`` once the run was cancelled."""
-        if self._cancelled.is_set():
+        """Raise ``JobCancelled`` once the run was cancelled, but for the thread that did it.
+
+        With ``--fail-fast`` that thread goes on with the on-run-end hooks.
+        """
+        if self._cancelled_by not in (None, threading.get_ident()):
             raise JobCancelled(f"run {self.request.id[:8]} was cancelled")
 
     # writing
@@ -199,22 +205,30 @@ class LakeRun:
             if self.request.publish is PublishMode.MANUAL:
                 self._save(RunStatus.PASSED, nodes)
                 return None
-            result = self.catalog.merge(
-                self._record.branch,
-                self.request.branch,
-                author=self.request.author,
-                message=f"Publish {self.request.command} (run {self.request.id[:8]})",
-                run=self.request.id,
-                provenance=dict(self.request.provenance),
-            )
-            if result.conflicts:
-                message = self._explain(result.conflicts)
-                self._save(RunStatus.FAILED, nodes, error=message)
-                raise MergeConflict(message, result.conflicts)
+            try:
+                result = self._merge(self._record)
+            except LakehouseError as error:
+                # A catalog that could not merge may be unable to write this down too; the first error is the one to tell.
+                with contextlib.suppress(LakehouseError):
+                    self._save(RunStatus.FAILED, nodes, error=str(error))
+                raise
             self._save(RunStatus.PUBLISHED, nodes, published=result.commit.id if result.commit is not None else None)
             head = self.catalog.resolve(self._record.branch).id
             self.catalog.delete_ref(self._record.branch, expected=head)
             return result.commit
+
+    def _merge(self, record: RunRecord) -> MergeResult:
+        result = self.catalog.merge(
+            record.branch,
+            record.target,
+            author=self.request.author,
+            message=f"Publish {self.request.command} (run {record.id[:8]})",
+            run=record.id,
+            provenance=dict(self.request.provenance),
+        )
+        if result.conflicts:
+            raise MergeConflict(self._explain(result.conflicts), result.conflicts)
+        return result
 
     def _explain(self, conflicts: Sequence[Conflict]) -> str:
         tables = ", ".join(str(conflict.key) for conflict in conflicts)
@@ -266,7 +280,7 @@ class LakeRun:
 
     def cancel(self) -> None:
         """See ``lake.base.Run``."""
-        self._cancelled.set()
+        self._cancelled_by = threading.get_ident()
         for session in list(self._sessions):
             session.cancel()
 

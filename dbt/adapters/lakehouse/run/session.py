@@ -47,6 +47,7 @@ class RunSession:
         self.run = run
         self.default_schema = default_schema
         self.database = settings.database
+        self.temporaries: set[str] = set()
         self.planner = InputPlanner(state, settings.database, default_schema)
         self._settings = settings
         self._executor = executor

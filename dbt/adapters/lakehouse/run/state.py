@@ -77,13 +77,18 @@ class Snapshot:
 
 
 class State:
-    """The lake as a session sees it: its own branch under the database's plain name, other states as ``lake@<ref>``."""
+    """The lake as a session sees it: its own branch under the database's plain name, other states as ``lake@<ref>``.
 
-    def __init__(self, catalog: Catalog, database: str, own: Snapshot) -> None:
+    ``others`` are those of a run that several sessions share.
+    """
+
+    def __init__(
+        self, catalog: Catalog, database: str, own: Snapshot, others: dict[str, Snapshot] | None = None
+    ) -> None:
         self._catalog = catalog
         self._database = database
         self.own = own
-        self._others: dict[str, Snapshot] = {}
+        self._others = {} if others is None else others
 
     def snapshot(self, database: str) -> Snapshot | None:
         """The state that a database name stands for; None if it is no name of this lake. Raises ``RefNotFound``."""
@@ -94,7 +99,7 @@ class State:
             return None
         ref = database[len(self._database) + 1 :]
         if ref not in self._others:
-            self._others[ref] = Snapshot(self._catalog, self._catalog.resolve(ref).id)
+            self._others.setdefault(ref, Snapshot(self._catalog, self._catalog.resolve(ref).id))
         return self._others[ref]
 
     def get(self, name: Name) -> Entry | None:

@@ -391,6 +391,17 @@ def requalify(sql: str, rename: Callable[[Reference], tuple[str, str, str] | Non
     return raw.decode()
 
 
+@functools.cache
+def _volatile_functions() -> frozenset[str]:
+    rows = _parser().execute("SELECT function_name FROM duckdb_functions() WHERE stability = 'VOLATILE'").fetchall()
+    return frozenset({row[0] for row in rows} | {"sample", "tablesample", "limit"})
+
+
+def is_volatile(condition: str) -> bool:
+    """Whether a condition may pick other rows when it is evaluated a second time."""
+    return any(token.name.lower() in _volatile_functions() for token in tokenize(condition) if token.is_name)
+
+
 def _quote(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
 

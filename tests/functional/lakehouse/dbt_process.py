@@ -1,0 +1,117 @@
+"""dbt in processes of its own, forked from one that has imported it: as real as ``dbt``, three seconds faster."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(
+    [
+        "dbt.cli.main",
+        "dbt.adapters.lakehouse",
+        "dbt.adapters.lakehouse.impl",
+        "dbt.adapters.lakehouse.lake.embedded",
+        "dbt.adapters.lakehouse.catalog.sql_catalog",
+    ]
+)
+
+PATIENCE = 90.0
+"""Seconds after which a process, or something that is waited for, counts as stuck."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a dbt command ended: its exit code (negative: the signal that killed it), and what it printed."""
+
+    code: int
+    output: str
+
+
+class DbtProcess:
+    """A dbt command that runs."""
+
+    def __init__(self, arguments: tuple[str, ...], folder: Path, log: Path, environment: Mapping[str, str]) -> None:
+        self.arguments = arguments
+        self._log = log
+        self._process: BaseProcess = _CONTEXT.Process(
+            target=_main, args=(arguments, str(folder), str(log), dict(environment)), daemon=True
+        )
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def output(self) -> str:
+        """What it printed so far."""
+        return self._log.read_text() if self._log.exists() else ""
+
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process.is_alive()
+
+    def send(self, number: int) -> None:
+        """Send a signal."""
+        os.kill(self.pid, number)
+
+    def wait(self) -> Outcome:
+        """How it ended."""
+        self._process.join(PATIENCE)
+        if self._process.exitcode is None:
+            self.kill()
+            raise AssertionError(f"dbt {self.arguments} did not end; it printed:\n{self.output}")
+        return Outcome(code=self._process.exitcode, output=self.output)
+
+    def kill(self) -> Outcome:
+        """End it at once."""
+        with contextlib.suppress(ProcessLookupError):
+            self.send(signal.SIGKILL)
+        self._process.join(PATIENCE)
+        return Outcome(code=self._process.exitcode or 0, output=self.output)
+
+    def until(self, condition: Callable[[], object]) -> None:
+        """Wait until something holds while the command runs."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            if not self.alive() or time.monotonic() > deadline:
+                raise AssertionError(f"dbt {self.arguments} ended or hung before that; it printed:\n{self.output}")
+            time.sleep(0.005)
+
+
+@contextlib.contextmanager
+def started(arguments: tuple[str, ...], folder: Path, environment: Mapping[str, str]) -> Iterator[DbtProcess]:
+    """A dbt command that is under way, and gone at the end whatever happens."""
+    logs = folder / "output"
+    logs.mkdir(exist_ok=True)
+    process = DbtProcess(arguments, folder, logs / f"{time.monotonic_ns()}.txt", environment)
+    try:
+        yield process
+    finally:
+        process.kill()
+
+
+def _main(arguments: tuple[str, ...], folder: str, log: str, environment: dict[str, str]) -> None:
+    """In the new process: be ``dbt``."""
+    os.environ.update(environment)
+    os.chdir(folder)
+    stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(stream, 1)
+    os.dup2(stream, 2)
+    sys.stdout = open(1, "w", closefd=False, buffering=1)  # noqa: SIM115 # lives as long as the process
+    sys.stderr = open(2, "w", closefd=False, buffering=1)  # noqa: SIM115
+    sys.argv = ["dbt", *arguments]
+    from dbt.cli.main import cli
+
+    cli()
