@@ -95,7 +95,8 @@ def _planned(connection: sa.Connection, nodes: Nodes, bases: Sequence[str], sour
         return merge_bases(nodes, other, some)
 
     was = base_contents(bases, keys, contents, older)
-    changes, conflicts = three_way(keys, was, contents(source, keys), contents(target, keys))
+    is_now = was if bases == [target] else contents(target, keys)
+    changes, conflicts = three_way(keys, was, contents(source, keys), is_now)
     return MergeResult(
         base=bases[0],
         changes=changes,

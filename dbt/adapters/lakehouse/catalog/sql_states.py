@@ -59,15 +59,15 @@ _LAYERS = sa.text("""
 
 
 def standing(connection: sa.Connection, state: Sequence[Layer], schema: str | None = None) -> dict[Key, str]:
-    """Content ids of everything that stands in a state, or in one schema of it."""
-    found: dict[Key, str | None] = {}
+    """Content ids of everything that stands in a state, or in one schema of it, in the order of keys."""
+    found: dict[tuple[str, str], str | None] = {}  # plain tuples: making, hashing and sorting keys takes longer
     for layer in reversed(state):
         arguments: dict[str, object] = {"line": layer.line, "seq": layer.seq}
         query = _STANDING
         if schema is not None:
             query, arguments["schema"] = _STANDING_IN_SCHEMA, schema.lower()
-        found.update((Key(row[0], row[1]), row[2]) for row in connection.execute(query, arguments))
-    return {key: content for key, content in found.items() if content is not None}
+        found.update(((row[0], row[1]), row[2]) for row in connection.execute(query, arguments))
+    return {Key(*name): content for name in sorted(found) if (content := found[name]) is not None}
 
 
 _STANDING = sa.text("""
