@@ -152,6 +152,14 @@ def end_run(catalog: Catalog, name: str, status: RunStatus) -> None:
 # a new catalog, and opening
 
 
+def test_a_name_of_few_hex_digits_is_a_name_first(catalog: Catalog) -> None:
+    head = catalog.resolve("main")
+    catalog.create_ref("feed", RefKind.BRANCH, "main")
+    catalog.create_ref(head.id[:5], RefKind.TAG, "main")
+    assert catalog.resolve("feed").id == head.id
+    assert catalog.resolve(head.id[:5].upper()).id == head.id
+
+
 def test_a_new_catalog_has_main_at_an_empty_commit(catalog):
     (main,) = catalog.refs()
     assert (main.name, main.kind, main.protected) == ("main", RefKind.BRANCH, False)

@@ -11,7 +11,8 @@
 A time is ISO 8601, at least a date (which means its first instant), UTC unless it carries an offset. History is
 followed by first parents: what the branch showed at that time, not when somebody made the change elsewhere.
 
-A name that is 4 to 40 hex digits would read as a commit id, so no branch or tag may be called that.
+A base that could be either is looked up as a name first (``feed``, ``b100``). A name of 8 to 40 hex digits would hide the
+commit ids that messages show, so no branch or tag may be called that.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ RUN_PREFIX = "run/"
 MAX_NAME = 200
 
 _HEX = re.compile(r"[0-9a-fA-F]{4,40}")
+_HIDES_COMMITS = 8
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _STEP = re.compile(r"~(?P<count>\d{0,9})|@(?P<at>[^~@]+)")
 _ALSO_ALLOWED = frozenset("_-./+#=,")
@@ -64,7 +66,7 @@ Step = Back | AtCommit | AtTime
 
 @dataclass(frozen=True, kw_only=True)
 class RefExpression:
-    """A parsed ref: ``base`` is a name, or a commit id (lower case) if ``is_commit``; then the steps from there."""
+    """A parsed ref: ``base`` is a name, or perhaps a commit id if ``is_commit``; then the steps from there."""
 
     base: str
     is_commit: bool
@@ -95,7 +97,7 @@ def parse(text: str) -> RefExpression:
             raise InvalidRef(f"ref {text!r} cannot be read from {rest!r} on; after '@' comes a commit id or a time")
         steps.append(_step(match, of=text))
         rest = rest[match.end() :]
-    return RefExpression(base=base.lower() if is_commit else base, is_commit=is_commit, steps=tuple(steps))
+    return RefExpression(base=base, is_commit=is_commit, steps=tuple(steps))
 
 
 def _step(match: re.Match[str], *, of: str) -> Step:
@@ -123,8 +125,8 @@ def _time(text: str, *, of: str) -> datetime:
 def check_name(name: str) -> None:
     """Raise ``InvalidRef`` unless a branch or tag may be called ``name``."""
     _check(name, of=name)
-    if reads_as_commit(name):
-        raise InvalidRef(f"{name!r} cannot name a branch or tag: 4 to 40 hex digits read as a commit id; add a letter")
+    if len(name) >= _HIDES_COMMITS and reads_as_commit(name):
+        raise InvalidRef(f"{name!r} cannot name a branch or tag: 8 to 40 hex digits read as a commit id; add a letter")
 
 
 def _check(name: str, *, of: str) -> None:

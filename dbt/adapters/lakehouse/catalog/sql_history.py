@@ -84,12 +84,10 @@ def resolve(connection: sa.Connection, text: str) -> str:
 
 
 def _base(connection: sa.Connection, expression: RefExpression, *, of: str) -> str:
-    if not expression.is_commit:
-        held = sql_refs.get(connection, expression.base)
-        if held is None:
-            raise sql_refs.not_found(connection, expression.base, of=of)
+    held = sql_refs.get(connection, expression.base)
+    if held is not None:
         return held.ref.commit
-    found = _starting_with(connection, expression.base)
+    found = _starting_with(connection, expression.base.lower()) if expression.is_commit else []
     if not found:
         raise sql_refs.not_found(connection, expression.base, of=of)
     return _only(found, expression.base)
