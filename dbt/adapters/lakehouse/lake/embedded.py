@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import tempfile
 import uuid
@@ -9,7 +10,7 @@ from datetime import UTC, datetime
 
 from dbt.adapters.lakehouse.catalog.base import Catalog
 from dbt.adapters.lakehouse.catalog.model import RunRecord, RunStatus
-from dbt.adapters.lakehouse.errors import LakehouseError
+from dbt.adapters.lakehouse.errors import ConflictError, LakehouseError
 from dbt.adapters.lakehouse.executors.local import LocalExecutor
 from dbt.adapters.lakehouse.jobs.job import Job, Query
 from dbt.adapters.lakehouse.lake.base import Check, RunRequest
@@ -69,14 +70,15 @@ class EmbeddedLake:
         """Mark open runs whose process is gone as abandoned."""
         for record in self._catalog.runs():
             if is_dead(record):
-                self._catalog.save_run(
-                    dataclasses.replace(
-                        record,
-                        status=RunStatus.ABANDONED,
-                        finished_at=datetime.now(UTC),
-                        error="the process that worked on this run is gone",
-                    )
+                ended = dataclasses.replace(
+                    record,
+                    status=RunStatus.ABANDONED,
+                    finished_at=datetime.now(UTC),
+                    error="the process that worked on this run is gone",
                 )
+                # Its last act may have been to publish, after its record was read here.
+                with contextlib.suppress(ConflictError):
+                    self._catalog.save_run(ended)
 
     def check(self) -> list[Check]:
         """See ``lake.base.Lake``."""
