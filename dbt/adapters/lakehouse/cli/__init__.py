@@ -17,6 +17,7 @@
 ``query``          query
 ``sources``        files to import, and the SELECT that reads them
 ``load``           import
+``progress``       its bar
 ``runs``           runs, run
 ``complete``       names for the shell's completion
 =================  ===================================================================

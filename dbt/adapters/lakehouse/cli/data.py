@@ -12,7 +12,7 @@ from dbt.adapters.lakehouse.cli.names import TableName, parse_table_name
 from dbt.adapters.lakehouse.cli.options import Command
 from dbt.adapters.lakehouse.cli.output import DIM, ID, NAME, Cell, Column
 from dbt.adapters.lakehouse.cli.values import to_text
-from dbt.adapters.lakehouse.cli.words import first_line, number, plural, size
+from dbt.adapters.lakehouse.cli.words import first_line, number, size
 from dbt.adapters.lakehouse.errors import LakehouseError, NotInLake
 
 at_ref = click.option(
@@ -30,8 +30,8 @@ def tables(cli: Cli, ref: str | None) -> None:
     if cli.out.json:
         cli.out.document([shapes.entry(entry) for entry in entries])
         return
-    columns = [Column("table"), Column("kind"), Column("rows", right=True), Column("size", right=True)]
-    columns += [Column("columns", right=True), Column("comment")]
+    columns = [Column("table"), Column("kind", short=True), Column("rows", right=True, short=True)]
+    columns += [Column("size", right=True, short=True), Column("columns", right=True, short=True), Column("comment")]
     cli.out.table(columns, [_table_row(entry) for entry in entries])
 
 
@@ -110,5 +110,5 @@ def _print_sample(cli: Cli, name: TableName, commit: Commit, sample: int) -> Non
         if session is not None:
             session.close()
     if found.rows:
-        cli.out.line((f"the first {plural(len(found.rows), 'row')}:", DIM))
+        cli.out.line((f"{number(len(found.rows))} of its rows:" if len(found.rows) == sample else "its rows:", DIM))
         cli.out.table([Column(item.name) for item in found.columns], [[*map(to_text, row)] for row in found.rows])

@@ -36,7 +36,7 @@ def log(cli: Cli, ref: str | None, limit: int | None, everything: bool) -> None:
     names: defaultdict[str, list[str]] = defaultdict(list)
     for name in cli.catalog.refs():
         names[name.commit].append(name.name)
-    columns = [Column("commit"), Column("when"), Column("author"), Column("message")]
+    columns = [Column("commit", short=True), Column("when", short=True), Column("author"), Column("message")]
     cli.out.table(columns, [_log_row(commit, names[commit.id]) for commit in commits])
     if len(found) > wanted:
         cli.out.note(f"there are more; `lakehouse log {said} -n N` shows them")
@@ -100,7 +100,7 @@ def print_changes(cli: Cli, changes: list[dict[str, Any]]) -> None:
         for column in change["columns"]:
             mark, style = MARKS[column["change"]]
             rows.append([(f"    {mark} {column['name']}", style), "", "", _types(column)])
-    columns = [Column("change"), Column("kind"), Column("rows", right=True), Column("")]
+    columns = [Column("change"), Column("kind", short=True), Column("rows", right=True), Column("")]
     cli.out.table(columns, rows)
     counts = {kind: sum(change["change"] == kind for change in changes) for kind in MARKS}
     cli.out.line((", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count) or "nothing changed", DIM))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import threading
 import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -22,6 +20,7 @@ from dbt.adapters.lakehouse.cli.context import Cli
 from dbt.adapters.lakehouse.cli.names import TableName, check_new_name, parse_table_name
 from dbt.adapters.lakehouse.cli.options import Command
 from dbt.adapters.lakehouse.cli.output import DIM, ID, NAME
+from dbt.adapters.lakehouse.cli.progress import reading
 from dbt.adapters.lakehouse.cli.sources import CsvDialect, Source
 from dbt.adapters.lakehouse.cli.words import duration, plural, size
 from dbt.adapters.lakehouse.errors import ConfigError, LakehouseError, NotInLake, SqlError
@@ -157,32 +156,34 @@ def _build(cli: Cli, session: Session, wish: Import) -> Built:
     target = Name(database=cli.settings.database, schema=wish.name.schema, name=wish.name.name)
     existing = _check_existing(wish, session.lookup(target))
     appends = existing is not None and wish.mode == "append"
-    types: dict[str, str] = {}
-    if appends and existing is not None:
-        missing = sources.check_columns(wish.source, wish.columns, existing.columns, str(wish.name))
-        if missing:
-            cli.out.note(f"the files lack {', '.join(missing)}; it stays empty in the new rows")
-        types = sources.types_to_keep(wish.source, wish.columns, existing.columns)
+    types = _types_to_keep(cli, wish, existing) if appends and existing is not None else {}
     build = Build(
         name=target,
         mode="append" if appends else "create",
         sql=wish.source.select(types=types),
         provenance={"files": list(wish.source.files), "format": wish.source.format, "bytes": wish.source.size_bytes},
     )
-    with _progress(cli, wish.source):
-        try:
-            return session.build(build)
-        except SqlError as error:
-            if "sample_size" not in str(error):
-                raise SqlError(sources.explain(wish.source, str(error))) from error
-    # A value far down does not fit the type that the first rows suggested: look at all of them.
-    cli.out.note("a later value does not fit the type of the first ones; looking at all of them")
-    build = dataclasses.replace(build, sql=wish.source.select(types=types, sample_all=True))
-    with _progress(cli, wish.source):
-        try:
-            return session.build(build)
-        except SqlError as error:
-            raise SqlError(sources.explain(wish.source, str(error))) from error
+    try:
+        with reading(cli.out, wish.source):
+            try:
+                return session.build(build)
+            except SqlError as error:
+                if not sources.is_about_types(error):
+                    raise
+        # A value far down does not fit the type that the first rows suggested.
+        cli.out.note("a later value does not fit the type of the first ones; looking at all of them")
+        with reading(cli.out, wish.source):
+            return session.build(dataclasses.replace(build, sql=wish.source.select(types=types, sample_all=True)))
+    except SqlError as error:
+        raise SqlError(sources.explain(wish.source, str(error))) from error
+
+
+def _types_to_keep(cli: Cli, wish: Import, table: TableEntry) -> dict[str, str]:
+    """Types that the table imposes on the files. Raises ``SchemaMismatch`` if they have other columns."""
+    missing = sources.check_columns(wish.source, wish.columns, table.columns, str(wish.name))
+    if missing:
+        cli.out.note(f"the files lack {', '.join(missing)}; the new rows have nothing there")
+    return sources.types_to_keep(wish.source, wish.columns, table.columns)
 
 
 def _check_existing(wish: Import, existing: Entry | None) -> TableEntry | None:
@@ -196,51 +197,6 @@ def _check_existing(wish: Import, existing: Entry | None) -> TableEntry | None:
     if wish.mode == "append" and not isinstance(existing, TableEntry):
         raise NotInLake(f"{wish.name} is a {existing.kind}, to which no rows can be added; --replace makes it a table")
     return existing if isinstance(existing, TableEntry) else None
-
-
-# Progress
-
-
-@contextlib.contextmanager
-def _progress(cli: Cli, source: Source) -> Iterator[None]:
-    """A bar of what was read of the files, where the system tells; else only the time."""
-    if not cli.out.errors.is_terminal:
-        yield
-        return
-    from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    before = _bytes_read()
-    total = source.size_bytes if before is not None else None
-    amount = DownloadColumn() if before is not None else TextColumn(size(source.size_bytes))
-    label = TextColumn("{task.description}", markup=False)
-    done = threading.Event()
-    with Progress(
-        SpinnerColumn(), label, BarColumn(), amount, TimeElapsedColumn(), console=cli.out.errors, transient=True
-    ) as bar:
-        task = bar.add_task(f"reading {plural(len(source.files), 'file')}", total=total)
-
-        def watch() -> None:
-            while before is not None and not done.wait(0.1):
-                bar.update(task, completed=min((_bytes_read() or 0) - before, source.size_bytes))
-
-        watcher = threading.Thread(target=watch, daemon=True)
-        watcher.start()
-        try:
-            yield
-        finally:
-            done.set()
-            watcher.join()
-
-
-def _bytes_read() -> int | None:
-    """What this process has read from files so far; during an import that is the import. Linux alone counts it."""
-    try:
-        return int(Path("/proc/self/io").read_text().split(maxsplit=2)[1])
-    except (OSError, ValueError, IndexError):
-        return None
-
-
-# The end
 
 
 def _report(cli: Cli, wish: Import, built: Built, commit: Commit | None, seconds: float, *, is_new: bool) -> None:

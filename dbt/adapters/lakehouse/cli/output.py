@@ -31,10 +31,11 @@ _ESCAPES |= {ord("\n"): "\\n", ord("\t"): "\\t", ord("\r"): "\\r"}
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table; numbers stand to the ``right``."""
+    """A column of a table; numbers stand to the ``right``, ``short`` cells (ids, times) are not folded."""
 
     title: str
     right: bool = False
+    short: bool = False
 
 
 class Output:
@@ -106,7 +107,7 @@ def _grid(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], *, ruled: b
     grid = Table(box=box.SIMPLE_HEAD if ruled else None, pad_edge=False, header_style="bold")
     for column in columns:
         justify: Literal["left", "right"] = "right" if column.right else "left"
-        grid.add_column(_text(column.title), justify=justify, overflow="fold")
+        grid.add_column(_text(column.title), justify=justify, overflow="fold", no_wrap=column.short)
     for row in rows:
         grid.add_row(*(_text(cell) for cell in row))
     return grid

@@ -24,6 +24,8 @@ STATE_STYLES = {
     "abandoned": BAD,
 }
 
+HEAD = (Column("commit", short=True), Column("when", short=True), Column("message"))
+
 
 @click.group("branch", cls=Group)
 def branch() -> None:
@@ -43,9 +45,9 @@ def list_branches(cli: Cli, everything: bool) -> None:
         cli.out.document([shapes.branch(ref, states[ref.name]) for ref in found])
         return
     target = cli.target_or_none()
-    columns = [Column(""), Column("branch"), Column("head"), Column("changed"), Column("last commit")]
+    columns = [Column("", short=True), Column("branch"), *HEAD]
     if everything:
-        columns.insert(2, Column("state"))
+        columns.insert(2, Column("state", short=True))
     rows = []
     for ref in found:
         row = [*_marked(ref, ref.name == target), *_head(cli.catalog.resolve(ref.commit))]
@@ -137,8 +139,9 @@ def list_tags(cli: Cli) -> None:
     if cli.out.json:
         cli.out.document([shapes.tag(ref) for ref in found])
         return
-    columns = [Column("tag"), Column("commit"), Column("changed"), Column("message")]
-    cli.out.table(columns, [[(ref.name, NAME), *_head(cli.catalog.resolve(ref.commit))] for ref in found])
+    cli.out.table(
+        [Column("tag"), *HEAD], [[(ref.name, NAME), *_head(cli.catalog.resolve(ref.commit))] for ref in found]
+    )
 
 
 @tag.command("create")

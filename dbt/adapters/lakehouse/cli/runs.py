@@ -31,8 +31,9 @@ def runs(cli: Cli, limit: int) -> None:
     if cli.out.json:
         cli.out.document([shapes.run(record) for record in found])
         return
-    columns = [Column("run"), Column("status"), Column("command"), Column("branch"), Column("started")]
-    columns += [Column("took", right=True), Column("nodes", right=True), Column("published")]
+    columns = [Column("run", short=True), Column("status", short=True), Column("command"), Column("branch")]
+    columns += [Column("started", short=True), Column("took", right=True, short=True)]
+    columns += [Column("nodes", right=True, short=True), Column("published", short=True)]
     cli.out.table(columns, [_run_row(record) for record in found])
 
 
@@ -76,7 +77,8 @@ def show_run(cli: Cli, run_id: str) -> None:
         return
     _print_head(cli, record)
     if record.nodes:
-        columns = [Column("node"), Column("status"), Column("took", right=True), Column("rows", right=True), Column("")]
+        columns = [Column("node"), Column("status", short=True), Column("took", right=True, short=True)]
+        columns += [Column("rows", right=True, short=True), Column("")]
         cli.out.table(columns, [_node_row(name, node) for name, node in record.nodes.items()])
     if changes is not None:
         print_changes(cli, changes)

@@ -197,6 +197,11 @@ def explain(source: Source, message: str) -> str:
     return f"{source.shown} cannot be read as {source.format}: {said.rstrip('.; ')}{advice}"
 
 
+def is_about_types(error: SqlError) -> bool:
+    """Whether a value did not fit the type that DuckDB took its column for after the first rows."""
+    return "sample_size=-1" in str(error) or "Try increasing 'sample_size'" in str(error)
+
+
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
