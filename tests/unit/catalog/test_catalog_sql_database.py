@@ -115,12 +115,26 @@ def test_a_folder_that_cannot_be_written_is_reported(tmp_path):
     become = "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n" if os.geteuid() == 0 else ""
     imports, rest = READ_ONLY.split("try:")
     if become:
-        for parent in (tmp_path, *list(tmp_path.parents)[:2]):
+        for parent in (tmp_path, *(p for p in tmp_path.parents if p.name.startswith(("pytest-", "popen-")))):
             parent.chmod(0o755)
     program = [sys.executable, "-c", f"{imports}import sqlite3, sqlalchemy.dialects.sqlite\n{become}try:{rest}"]
     done = subprocess.run([*program, str(folder / "c.db")], capture_output=True, text=True, check=True)
     assert "cannot be written" in done.stdout
     assert "check the permissions" in done.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody whom the folder above keeps out")
+def test_a_folder_that_keeps_us_out_is_reported(tmp_path):
+    folder = tmp_path / "private"
+    (folder / "lake").mkdir(parents=True)
+    folder.chmod(0o700)
+    for parent in (tmp_path, *(p for p in tmp_path.parents if p.name.startswith(("pytest-", "popen-")))):
+        parent.chmod(0o755)
+    imports, rest = READ_ONLY.split("try:")
+    become = "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+    program = [sys.executable, "-c", f"{imports}import sqlite3, sqlalchemy.dialects.sqlite\n{become}try:{rest}"]
+    done = subprocess.run([*program, str(folder / "lake" / "c.db")], capture_output=True, text=True, check=True)
+    assert "cannot be reached" in done.stdout
 
 
 def test_postgresql_that_does_not_answer_is_reported_without_the_password():

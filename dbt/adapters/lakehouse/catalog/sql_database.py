@@ -191,6 +191,14 @@ def _shown(url: sa.URL) -> str:
 
 def _check_file(file: Path, *, create: bool) -> None:
     """What SQLite would only call "unable to open database file"."""
+    try:
+        file.stat()
+    except PermissionError as error:
+        raise CatalogError(
+            f"catalog {file} cannot be reached: {error.strerror}; check the permissions above it"
+        ) from error
+    except OSError:
+        pass  # what is not there is told of below
     if file.is_dir():
         raise CatalogError(f"catalog {file} is a folder, not a file; name a file in it, such as {file / 'catalog.db'}")
     if not file.exists() and not create:
