@@ -7,6 +7,7 @@ PYTHON  ?= python3
 VENV    ?= .venv
 WORKERS ?= 2
 ARGS    ?=
+BENCH   ?= *
 
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -40,8 +41,10 @@ test: $(STAMP) ## lint, types and the whole test suite
 	$(BIN)/mypy
 	$(BIN)/pytest -n $(WORKERS) --durations=15 --durations-min=1 $(ARGS)
 
-bench: $(STAMP) ## measure against DuckDB, pyiceberg and dbt-duckdb on this machine
-	$(BIN)/pytest tests/benchmarks -n 0 -s $(ARGS)
+bench: $(STAMP) ## measure beside DuckDB and dbt-duckdb on this machine; one of them: BENCH=tables
+	@for script in tests/benchmarks/bench_$(BENCH).py; do \
+		echo "$$script"; $(BIN)/python "$$script" $(ARGS) || exit 1; \
+	done
 
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .
