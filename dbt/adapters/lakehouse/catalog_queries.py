@@ -63,15 +63,7 @@ def _rows(database: str, entry: Entry) -> list[tuple[Any, ...]]:
     if not isinstance(entry, TableEntry | ViewEntry):
         return []
     kind = "BASE TABLE" if isinstance(entry, TableEntry) else "VIEW"
-    values: dict[str, Any] = {}
-    if isinstance(entry, TableEntry):
-        values = {
-            "row_count": entry.rows,
-            "bytes": entry.size_bytes,
-            # As text: dbt's JSON readers take numbers for floats, which do not hold 64 bits.
-            "snapshot_id": str(entry.snapshot_id),
-            "metadata_location": entry.metadata_location,
-        }
+    values = _values(entry)
     stats: list[Any] = []
     for key, label, description in _STATS:
         stats += [label, values.get(key), description, key in values]
@@ -79,6 +71,18 @@ def _rows(database: str, entry: Entry) -> list[tuple[Any, ...]]:
         (database, entry.schema, entry.name, kind, entry.comment, c.name, index, c.type, c.comment, None, *stats)
         for index, c in enumerate(entry.columns, 1)
     ]
+
+
+def _values(entry: TableEntry | ViewEntry) -> dict[str, Any]:
+    if isinstance(entry, ViewEntry):
+        return {}
+    return {
+        "row_count": entry.rows,
+        "bytes": entry.size_bytes,
+        # As text: dbt's JSON readers take numbers for floats, which do not hold 64 bits.
+        "snapshot_id": str(entry.snapshot_id),
+        "metadata_location": entry.metadata_location,
+    }
 
 
 def single(session: Session, name: Name) -> Any:
@@ -99,13 +103,19 @@ def single(session: Session, name: Name) -> Any:
         c.name: ColumnMetadata(type=c.type, index=index, name=c.name, comment=c.comment)
         for index, c in enumerate(entry.columns, 1)
     }
-    stats = {"has_stats": StatsItem(id="has_stats", label="Has Stats?", value=False, include=False)}
-    if isinstance(entry, TableEntry):
-        stats = {
-            "row_count": StatsItem(
-                id="row_count", label="Rows", value=entry.rows, include=True, description="Rows of the table"
-            )
-        }
+    values = _values(entry)
+    stats = {
+        key: StatsItem(id=key, label=label, value=values[key], include=True, description=description)
+        for key, label, description in _STATS
+        if key in values
+    }
+    stats["has_stats"] = StatsItem(
+        id="has_stats",
+        label="Has Stats?",
+        value=bool(values),
+        include=False,
+        description="Indicates whether there are statistics for this table",
+    )
     return CatalogTable(metadata=metadata, columns=columns, stats=stats)
 
 

@@ -10,9 +10,9 @@ from dbt.adapters.contracts.connection import AdapterResponse, Connection, Conne
 from dbt.adapters.events.logging import AdapterLogger
 from dbt.adapters.exceptions import FailedToConnectError
 from dbt.adapters.sql import SQLConnectionManager
-from dbt_common.exceptions import DbtDatabaseError, DbtRuntimeError
+from dbt_common.exceptions import CompilationError, DbtDatabaseError, DbtRuntimeError
 
-from dbt.adapters.lakehouse.errors import LakehouseError, SqlError
+from dbt.adapters.lakehouse.errors import ConfigError, ConstraintViolated, LakehouseError, SchemaMismatch, SqlError
 from dbt.adapters.lakehouse.lake.base import Result, Session
 
 if TYPE_CHECKING:
@@ -26,8 +26,10 @@ def dbt_errors() -> Iterator[None]:
     """The one place where this package's errors become dbt's."""
     try:
         yield
-    except SqlError as error:
+    except (SqlError, ConstraintViolated) as error:
         raise DbtDatabaseError(str(error)) from error
+    except (ConfigError, SchemaMismatch) as error:
+        raise CompilationError(str(error)) from error
     except LakehouseError as error:
         raise DbtRuntimeError(str(error)) from error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from multiprocessing.context import SpawnContext
@@ -19,7 +18,7 @@ from dbt.adapters.events.logging import AdapterLogger
 from dbt.adapters.sql import SQLAdapter
 from dbt_common.contracts.constraints import ConstraintType
 from dbt_common.events.event_manager_client import add_callback_to_manager
-from dbt_common.exceptions import DbtRuntimeError
+from dbt_common.exceptions import CompilationError, DbtRuntimeError
 
 from dbt.adapters.lakehouse import catalog_queries, nodes
 from dbt.adapters.lakehouse.catalog.model import TableEntry, ViewEntry
@@ -223,9 +222,10 @@ class LakehouseAdapter(SQLAdapter):
 
     @available.parse(lambda *a, **k: [])
     def get_column_schema_from_query(self, sql: str) -> list[LakehouseColumn]:
-        """Columns a SELECT would give, without running it."""
+        """Columns a SELECT would give, without running it. dbt may put a model's SQL header before it."""
         with dbt_errors():
-            columns = self._session().describe(sql)
+            *setup, query = _statements(sql)
+            columns = self._session().describe(query, tuple(setup))
         return [LakehouseColumn.typed(column.name, column.type) for column in columns]
 
     def get_rows_different_sql(
@@ -295,8 +295,15 @@ class LakehouseAdapter(SQLAdapter):
             (name, overrides.get(name) or self.convert_type(agate_table, index) or "VARCHAR")
             for index, name in enumerate(agate_table.column_names)
         ]
-        path = os.path.join(node["root_path"], node["original_file_path"])
-        code = nodes.seed_sql(path, columns, config.get("delimiter") or ",")
+        path = str(Path(node["root_path"], node["original_file_path"]))
+        code = nodes.seed_sql(
+            path,
+            columns,
+            config.get("delimiter") or ",",
+            quoted=config.get("quote_columns") is not False,
+            # A file without rows, or one that dbt was told to read none of (``--empty``).
+            empty=not agate_table.rows,
+        )
         with dbt_errors():
             return self._respond(self._session().build(self._create(node, relation, code, None)), "INSERT")
 
@@ -419,12 +426,41 @@ class LakehouseAdapter(SQLAdapter):
             )
             return self._respond(session.build(build))
 
+    @available.parse(lambda *a, **k: None)
+    def document(self, node: Mapping[str, Any], relation: LakehouseRelation) -> None:
+        """Bring comments up to date on a relation that this run changed without making it anew."""
+        with dbt_errors():
+            session = self._session()
+            entry = session.lookup(relation.lake_name(self._database))
+            if not isinstance(entry, TableEntry | ViewEntry):
+                return
+            kind = "VIEW" if isinstance(entry, ViewEntry) else "TABLE"
+            comment, columns = nodes.stale_docs(node, entry.comment, entry.columns)
+            if comment is not None:
+                session.execute(f"COMMENT ON {kind} {relation} IS '{self.escape_sql_string(comment)}'")
+            for column, text in columns.items():
+                name = self.quote(column)
+                session.execute(f"COMMENT ON COLUMN {relation}.{name} IS '{self.escape_sql_string(text)}'")
+
+    @available.parse(lambda *a, **k: "false")
+    def batch_condition(self, node: Mapping[str, Any]) -> str:
+        """Which rows belong to the batch of a microbatch model that runs, as SQL."""
+        condition = nodes.batch(node)
+        if condition is None:
+            raise CompilationError(
+                "microbatch incremental strategy requires an 'event_time' model config, and runs in batches only"
+            )
+        if node["config"].get("unique_key"):
+            self.warn_once(
+                f"{node['unique_id']}: a batch replaces the rows of its time; unique_key has no part in that"
+            )
+        return condition
+
     def _create(self, node: Mapping[str, Any], relation: LakehouseRelation, code: str, sql_header: str | None) -> Build:
         python = node.get("language") == "python"
         source = None
         if python:
-            code = self._limited(code)
-            path = os.path.join(node.get("root_path") or "", node["original_file_path"])
+            path = str(Path(node.get("root_path") or "", node["original_file_path"]))
             source = PythonSource(code=code, path=path, reads=(*nodes.python_reads(code), str(relation)))
         return Build(
             name=relation.lake_name(self._database),
@@ -437,16 +473,6 @@ class LakehouseAdapter(SQLAdapter):
             **nodes.layout(node),
             **nodes.docs(node),
         )
-
-    def _limited(self, code: str) -> str:
-        """With ``--empty``, ``dbt.ref`` and ``dbt.source`` give no rows; dbt leaves Python models to the adapter."""
-        if not getattr(self.config.args, "EMPTY", getattr(self.config.args, "empty", False)):
-            return code
-        import json
-
-        for relation in nodes.python_reads(code):
-            code = code.replace(json.dumps(relation), json.dumps(f"(SELECT * FROM {relation} WHERE false)"))
-        return code
 
     def _commented(self, sql: str) -> str:
         return str(self.connections._add_query_comment(sql))

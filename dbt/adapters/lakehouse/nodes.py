@@ -60,12 +60,28 @@ def docs(node: Node) -> dict[str, Any]:
     if wanted.get("relation") and node.get("description"):
         comments["comment"] = node["description"]
     if wanted.get("columns"):
+        # A quoted name means that very spelling; whether the table has it is known when it is there (``stale_docs``).
         comments["column_comments"] = {
             column["name"]: column["description"]
             for column in (node.get("columns") or {}).values()
-            if column.get("description")
+            if column.get("description") and not column.get("quote")
         }
     return comments
+
+
+def stale_docs(node: Node, comment: str | None, columns: Iterable[Column]) -> tuple[str | None, dict[str, str]]:
+    """The comments that ``persist_docs`` asks for and that a relation does not have: its own, and its columns'."""
+    wanted = node["config"].get("persist_docs") or {}
+    own = node.get("description") if wanted.get("relation") else None
+    stale: dict[str, str] = {}
+    documented = (node.get("columns") or {}).values() if wanted.get("columns") else ()
+    for item in documented:
+        for column in columns:
+            exact = column.name == item["name"]
+            same = exact or (not item.get("quote") and column.name.lower() == item["name"].lower())
+            if same and item.get("description") and column.comment != item["description"]:
+                stale[column.name] = item["description"]
+    return (own if own and own != comment else None), stale
 
 
 def constraints(node: Node) -> Constraints:
@@ -115,9 +131,9 @@ def python_reads(code: str) -> tuple[str, ...]:
     """The relations that a Python model may read: the maps that dbt puts behind ``dbt.ref`` and ``dbt.source``."""
     found: list[str] = []
     for item in ast.walk(ast.parse(code)):
-        if isinstance(item, ast.Assign) and isinstance(item.targets[0], ast.Name):
-            if item.targets[0].id in ("refs", "sources") and isinstance(item.value, ast.Dict):
-                found.extend(str(value) for value in ast.literal_eval(item.value).values())
+        match item:
+            case ast.Assign(targets=[ast.Name(id="refs" | "sources"), *_], value=ast.Dict() as known):
+                found.extend(str(value) for value in ast.literal_eval(known).values())
     return tuple(dict.fromkeys(found))
 
 
@@ -128,9 +144,7 @@ def matching(node: Node, strategy: str, source: str, batch_predicates: Sequence[
     """
     config = node["config"]
     if strategy == "microbatch":
-        event_time, batch = config.get("event_time"), node.get("batch") or {}
-        start, end = batch.get("event_time_start"), batch.get("event_time_end")
-        return f"{event_time} >= '{start}' AND {event_time} < '{end}'" if event_time and start and end else None
+        return batch(node)
     if strategy not in ("delete+insert", "merge"):
         return None
     if strategy == "merge" and _touches_unmatched(config):
@@ -144,6 +158,13 @@ def matching(node: Node, strategy: str, source: str, batch_predicates: Sequence[
     return _same(list(keys), source)
 
 
+def batch(node: Node) -> str | None:
+    """Which rows belong to the batch that runs, by the model's ``event_time``; None if there is no batch."""
+    event_time, context = node["config"].get("event_time"), node.get("batch") or {}
+    start, end = context.get("event_time_start"), context.get("event_time_end")
+    return f"{event_time} >= '{start}' AND {event_time} < '{end}'" if event_time and start and end else None
+
+
 def _same(keys: Sequence[str], source: str) -> str:
     pairs = " AND ".join(f"s.{key} IS NOT DISTINCT FROM t.{key}" for key in keys)
     return f"EXISTS (SELECT 1 FROM {source} AS s WHERE {pairs})"
@@ -154,12 +175,17 @@ def _touches_unmatched(config: Mapping[str, Any]) -> bool:
     return any(str(clause.get("by", "")).lower() == "source" for clause in clauses)
 
 
-def seed_sql(path: str, columns: Sequence[tuple[str, str]], delimiter: str) -> str:
+def seed_sql(
+    path: str, columns: Sequence[tuple[str, str]], delimiter: str, *, quoted: bool = True, empty: bool = False
+) -> str:
     """A SELECT of a seed's CSV file with dbt's types; empty fields and ``null`` are null, as dbt's own reader has it."""
     types = ", ".join(f"{_text(name)}: {_text(dtype)}" for name, dtype in columns)
+    # With ``quote_columns: false`` names must do without: that a delimiter is wrong shows here.
+    names = "" if quoted else f" AS seed({', '.join(name for name, _ in columns)})"
     return (
         f"SELECT * FROM read_csv({_text(path)}, header = true, delim = {_text(delimiter)}, quote = '\"', escape = '\"', "
         f"columns = {{{types}}}, nullstr = ['', 'null'], auto_detect = false, strict_mode = false)"
+        f"{names}{' LIMIT 0' if empty else ''}"
     )
 
 

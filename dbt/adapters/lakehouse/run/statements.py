@@ -87,7 +87,8 @@ _SELECT_WORDS = frozenset(
         *("pivot", "unpivot", "pivot_wider", "pivot_longer"),
     }
 )
-_TRANSACTION_WORDS = frozenset({"begin", "commit", "start", "end", "checkpoint"})
+# Words without a meaning on a lake: a run is the transaction, and its files are not DuckDB's to tidy.
+_TRANSACTION_WORDS = frozenset({"begin", "commit", "start", "end", "checkpoint", "vacuum", "analyze"})
 _WRITES = {"insert": Kind.INSERT, "update": Kind.UPDATE, "delete": Kind.DELETE, "merge": Kind.MERGE}
 
 

@@ -14,6 +14,7 @@
   {{ write(code) }}
   {%- do store_result('main', response=response) -%}
   {%- do apply_grants(relation, config.get('grants'), should_revoke=False) -%}
+  {%- do persist_docs(relation, model) -%}
 {% endmacro %}
 
 {% materialization table, adapter='lakehouse', supported_languages=['sql', 'python'] %}

@@ -38,6 +38,25 @@
   {%- endif -%}
 {% endmacro %}
 
+{#- A table has its comments from the start; dbt warns of columns that are documented and are not there. -#}
+{% macro lakehouse__persist_docs(relation, model, for_relation, for_columns) -%}
+  {%- if for_columns and config.persist_column_docs() and model.columns -%}
+    {%- do validate_doc_columns(
+          relation, model.columns, adapter.get_columns_in_relation(relation) | map(attribute='name') | list) -%}
+  {%- endif -%}
+  {%- do adapter.document(model, relation) -%}
+{%- endmacro %}
+
+{#- A batch replaces what the table holds of its time. -#}
+{% macro lakehouse__get_incremental_microbatch_sql(arg_dict) %}
+  {%- set columns = get_quoted_csv(arg_dict['dest_columns'] | map(attribute='name')) -%}
+  {%- set batch = adapter.batch_condition(model) -%}
+  delete from {{ arg_dict['target_relation'] }} where {{ batch }}
+  {%- for predicate in normalize_incremental_predicates(arg_dict['incremental_predicates']) %} and ({{ predicate }}){% endfor %};
+  insert into {{ arg_dict['target_relation'] }} ({{ columns }})
+  select {{ columns }} from {{ arg_dict['temp_relation'] }} where {{ batch }};
+{% endmacro %}
+
 {% macro lakehouse__get_incremental_default_sql(arg_dict) %}
   {{ return(get_incremental_delete_insert_sql(arg_dict)) }}
 {% endmacro %}

@@ -1,0 +1,68 @@
+"""``dbt.tests.adapter.python_model``. Models get DuckDB's relations, and a connection as their session."""
+
+import pytest
+from dbt.tests.adapter.python_model.test_python_model import (
+    BasePythonEmptyTests,
+    BasePythonIncrementalTests,
+    BasePythonMetaGetTests,
+    BasePythonModelTests,
+    BasePythonSampleTests,
+    m_1,
+    python_model_meta_from_schema,
+    python_model_meta_get,
+    schema_yml_with_meta,
+)
+
+
+class TestPythonModel(BasePythonModelTests):
+    pass
+
+
+_INCREMENTAL = """
+def model(dbt, session):
+    dbt.config(materialized="incremental", unique_key="id")
+    df = dbt.ref("m_1")
+    if dbt.is_incremental:
+        df = df.filter("id > 5")
+    return df
+"""
+
+
+class TestPythonIncremental(BasePythonIncrementalTests):
+    @pytest.fixture(scope="class")
+    def models(self):
+        # The suite filters as Snowpark does; a relation of DuckDB takes SQL.
+        return {"m_1.sql": m_1, "incremental.py": _INCREMENTAL}
+
+
+def _with_pandas(model):
+    """A model of the suite that makes its result with pandas, where it asks its session for a Spark frame."""
+    return "import pandas\n" + model.replace("session.createDataFrame(data, [", "pandas.DataFrame(data, columns=[")
+
+
+class TestPythonMetaGet(BasePythonMetaGetTests):
+    @pytest.fixture(scope="class")
+    def models(self):
+        return {
+            "meta_test.py": _with_pandas(python_model_meta_get),
+            "meta_from_schema.py": _with_pandas(python_model_meta_from_schema),
+            "schema.yml": schema_yml_with_meta,
+        }
+
+
+class _Days:
+    @pytest.fixture(scope="class")
+    def input_model_sql(self):
+        # DuckDB takes no time zone in a TIMESTAMP, which the suite's own literals have.
+        return """
+        {{ config(materialized='table', event_time='event_time') }}
+        select id, timestamp '2024-12-31 01:25:00' + to_days(id) as event_time from (values (1), (2), (3)) as days(id)
+        """
+
+
+class TestPythonEmpty(_Days, BasePythonEmptyTests):
+    pass
+
+
+class TestPythonSample(_Days, BasePythonSampleTests):
+    pass

@@ -1,0 +1,23 @@
+"""``dbt.tests.adapter.simple_copy``."""
+
+import pytest
+from dbt.tests.adapter.simple_copy.test_copy_uppercase import BaseSimpleCopyUppercase
+from dbt.tests.adapter.simple_copy.test_simple_copy import EmptyModelsArentRunBase, SimpleCopyBase
+
+
+class TestSimpleCopyBase(SimpleCopyBase):
+    @pytest.mark.skip(reason="there are no materialized views")
+    def test_simple_copy_with_materialized_views(self, project):
+        pass
+
+
+class TestEmptyModelsArentRun(EmptyModelsArentRunBase):
+    pass
+
+
+class TestSimpleCopyUppercase(BaseSimpleCopyUppercase):
+    @pytest.fixture(scope="class")
+    def dbt_profile_target(self, tmp_path_factory):
+        # The suite names its Postgres server, and a database in mixed case.
+        warehouse = tmp_path_factory.mktemp("lake")
+        return {"type": "lakehouse", "warehouse": str(warehouse), "database": "lakeMixedCase", "threads": 4}

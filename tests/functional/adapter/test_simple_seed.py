@@ -1,0 +1,99 @@
+"""``dbt.tests.adapter.simple_seed``."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from dbt.tests.adapter.simple_seed import fixtures, seeds, test_seed
+from dbt.tests.adapter.simple_seed.test_seed import (
+    BaseBasicSeedTests,
+    BaseSeedConfigFullRefreshOff,
+    BaseSeedConfigFullRefreshOn,
+    BaseSeedCustomSchema,
+    BaseSeedParsing,
+    BaseSeedSpecificFormats,
+    BaseSeedWithEmptyDelimiter,
+    BaseSeedWithUniqueDelimiter,
+    BaseSeedWithWrongDelimiter,
+    BaseSimpleSeedEnabledViaConfig,
+    BaseSimpleSeedWithBOM,
+    BaseTestEmptySeed,
+)
+from dbt.tests.adapter.simple_seed.test_seed_type_override import BaseSimpleSeedColumnOverride
+
+_TYPE_NAMES = {
+    "date": "DATE",
+    "text": "VARCHAR",
+    "integer": "INTEGER",
+    "boolean": "BOOLEAN",
+    "timestamp without time zone": "TIMESTAMP",
+}
+
+
+class _NothingCascades:
+    """The suite expects a view to vanish with the seed it reads, as in Postgres; DuckDB, and this adapter, keep it."""
+
+    def _check_relation_end_state(self, run_result, project, exists):
+        super()._check_relation_end_state(run_result, project, exists=True)
+
+
+class TestBasicSeedTests(_NothingCascades, BaseBasicSeedTests):
+    pass
+
+
+class TestSeedConfigFullRefreshOn(_NothingCascades, BaseSeedConfigFullRefreshOn):
+    pass
+
+
+class TestSeedConfigFullRefreshOff(BaseSeedConfigFullRefreshOff):
+    pass
+
+
+class TestSeedCustomSchema(BaseSeedCustomSchema):
+    pass
+
+
+class TestSeedWithUniqueDelimiter(BaseSeedWithUniqueDelimiter):
+    pass
+
+
+class TestSeedWithWrongDelimiter(BaseSeedWithWrongDelimiter):
+    pass
+
+
+class TestSeedWithEmptyDelimiter(BaseSeedWithEmptyDelimiter):
+    pass
+
+
+class TestSimpleSeedEnabledViaConfig(BaseSimpleSeedEnabledViaConfig):
+    pass
+
+
+class TestSeedParsing(BaseSeedParsing):
+    pass
+
+
+class TestSimpleSeedWithBOM(BaseSimpleSeedWithBOM):
+    @pytest.fixture(scope="class", autouse=True)
+    def setUp(self, project):
+        # The suite looks for its file beside the class that runs it.
+        project.run_sql(seeds.seeds__expected_sql)
+        shutil.copy(Path(test_seed.__file__).parent / "seed_bom.csv", Path(project.project_root, "seeds"))
+
+
+class TestSeedSpecificFormats(BaseSeedSpecificFormats):
+    pass
+
+
+class TestTestEmptySeed(BaseTestEmptySeed):
+    pass
+
+
+class TestSimpleSeedColumnOverride(BaseSimpleSeedColumnOverride):
+    @pytest.fixture(scope="class")
+    def models(self):
+        text = fixtures.properties__schema_yml
+        # DuckDB's names of the types.
+        for theirs, ours in _TYPE_NAMES.items():
+            text = text.replace(f"type: {theirs}\n", f"type: {ours}\n")
+        return {"schema.yml": text}
