@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -166,6 +168,45 @@ def test_an_import_that_fails_half_way_leaves_the_branch_alone(folder: Folder) -
     assert "Line: 200002" in message
     assert folder.heads() == before
     assert [entry["name"] for entry in folder.json("tables")] == ["a"]
+
+
+def test_an_import_that_is_interrupted_leaves_the_branch_alone(folder: Folder) -> None:
+    folder.write("a.csv", "x\n1\n")
+    folder.start("import", "raw.a", "a.csv")
+    before = folder.heads()
+    size = 3_000_000
+    duckdb.sql(f"SELECT range AS a, range::VARCHAR AS b, random() AS c FROM range({size})").write_csv(
+        str(folder.path / "big.csv")
+    )
+    process = subprocess.Popen(
+        [COMMAND, "import", "raw.big", "big.csv", "--branch", "other"],
+        cwd=folder.path,
+        env=folder.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    data = folder.path / "lake" / "raw" / "big"
+    while process.poll() is None and not list(data.rglob("*.parquet")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert (process.returncode, out, err.strip()) == (130, b"", b"error: interrupted")
+    assert folder.heads() == before
+
+
+def test_imports_at_the_same_moment_all_arrive(folder: Folder) -> None:
+    folder.write("a.csv", "x\n1\n")
+    command = [COMMAND, "import", "--json"]
+    processes = [
+        subprocess.Popen(
+            [*command, f"raw.t{n}", "a.csv"], cwd=folder.path, env=folder.environment, stdout=subprocess.PIPE
+        )
+        for n in range(3)
+    ]
+    for process in processes:
+        out, _ = process.communicate()
+        assert (process.returncode, json.loads(out)["rows"]) == (0, 1)
+    assert [entry["name"] for entry in folder.json("tables")] == ["t0", "t1", "t2"]
 
 
 # query

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -156,6 +157,17 @@ class Cli:
             self._lake.close()
         elif self._catalog is not None:
             self._catalog.close()
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Around work that DuckDB does: it answers Ctrl-C with an exception of its own."""
+    try:
+        yield
+    except RuntimeError as error:
+        if str(error) == "Query interrupted":
+            raise KeyboardInterrupt from error
+        raise
 
 
 def _from_here(catalog: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
 
 from dbt.adapters.lakehouse.catalog.model import Commit, Entry, Key, SchemaEntry, TableEntry, ViewEntry
 from dbt.adapters.lakehouse.catalog.refs import short
 from dbt.adapters.lakehouse.cli import complete, shapes
-from dbt.adapters.lakehouse.cli.context import Cli
+from dbt.adapters.lakehouse.cli.context import Cli, interruptible
 from dbt.adapters.lakehouse.cli.names import TableName, parse_table_name
 from dbt.adapters.lakehouse.cli.options import Command
 from dbt.adapters.lakehouse.cli.output import DIM, ID, NAME, Cell, Column
@@ -99,16 +101,13 @@ def _print_entry(cli: Cli, entry: Entry) -> None:
 
 def _print_sample(cli: Cli, name: TableName, commit: Commit, sample: int) -> None:
     """Some rows; without them the rest is still worth showing."""
-    session = None
+    sql = f"SELECT * FROM {name.sql(cli.settings.database)} LIMIT {sample}"
     try:
-        session = cli.lake().read(commit.id, cli.default_schema)
-        found = session.execute(f"SELECT * FROM {name.sql(cli.settings.database)} LIMIT {sample}")
+        with contextlib.closing(cli.lake().read(commit.id, cli.default_schema)) as session, interruptible():
+            found = session.execute(sql)
     except LakehouseError as error:
         cli.out.note(f"its rows cannot be read: {error}")
         return
-    finally:
-        if session is not None:
-            session.close()
     if found.rows:
         cli.out.line((f"{number(len(found.rows))} of its rows:" if len(found.rows) == sample else "its rows:", DIM))
         cli.out.table([Column(item.name) for item in found.columns], [[*map(to_text, row)] for row in found.rows])

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +15,7 @@ from dbt.adapters.lakehouse import profile as profiles
 from dbt.adapters.lakehouse.catalog.model import Commit, Entry, RefKind, TableEntry
 from dbt.adapters.lakehouse.catalog.refs import short
 from dbt.adapters.lakehouse.cli import complete, sources
-from dbt.adapters.lakehouse.cli.context import Cli
+from dbt.adapters.lakehouse.cli.context import Cli, interruptible
 from dbt.adapters.lakehouse.cli.names import TableName, check_new_name, parse_table_name
 from dbt.adapters.lakehouse.cli.options import Command
 from dbt.adapters.lakehouse.cli.output import DIM, ID, NAME
@@ -26,7 +25,7 @@ from dbt.adapters.lakehouse.cli.words import duration, plural, size
 from dbt.adapters.lakehouse.errors import ConfigError, LakehouseError, NotInLake, SqlError
 
 if TYPE_CHECKING:
-    from dbt.adapters.lakehouse.lake.base import Built, Lake, Run, Session
+    from dbt.adapters.lakehouse.lake.base import Built, Lake, Session
     from dbt.adapters.lakehouse.tables.values import Column
 
 COMMAND = "lakehouse import"
@@ -122,7 +121,7 @@ def _import(cli: Cli, lake: Lake, wish: Import, *, is_new: bool) -> tuple[Built,
     run = lake.open_run(request)
     started = time.perf_counter()
     try:
-        with _closing(run) as session:
+        with contextlib.closing(run.session()) as session, interruptible():
             built = _build(cli, session, wish)
         seconds = round(time.perf_counter() - started, 3)
         return built, run.publish(
@@ -133,15 +132,6 @@ def _import(cli: Cli, lake: Lake, wish: Import, *, is_new: bool) -> tuple[Built,
         if is_new and wish.branch != start:
             _forget(lake, wish.branch, start)
         raise
-
-
-@contextlib.contextmanager
-def _closing(run: Run) -> Iterator[Session]:
-    session = run.session()
-    try:
-        yield session
-    finally:
-        session.close()
 
 
 def _forget(lake: Lake, branch: str, start: str) -> None:

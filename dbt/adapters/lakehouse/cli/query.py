@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from dbt.adapters.lakehouse.cli import complete
-from dbt.adapters.lakehouse.cli.context import Cli
+from dbt.adapters.lakehouse.cli.context import Cli, interruptible
 from dbt.adapters.lakehouse.cli.options import Command
 from dbt.adapters.lakehouse.cli.output import DIM, Column
 from dbt.adapters.lakehouse.cli.values import distinct, row_objects, to_text
@@ -54,13 +54,11 @@ def query(cli: Cli, sql: str, ref: str | None, wanted: str | None, output: str |
         raise ConfigError(f"{output} cannot be written: there is no folder {Path(output).parent}")
     _, commit = cli.resolve(ref)
     session = cli.lake().read(commit.id, cli.default_schema)
-    try:
+    with contextlib.closing(session), interruptible():
         if kind in BINARY:
             _binary(cli, session.arrow(text), kind, output, limit)
         else:
             _rows(cli, session, text, kind, output, limit)
-    finally:
-        session.close()
 
 
 def _format(cli: Cli, wanted: str | None, output: str | None) -> str:
@@ -139,7 +137,7 @@ def _write_binary(file: IO[bytes], table: pa.Table, kind: str, *, stream: bool) 
         writer.write_table(table)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _whole_file(output: str) -> Iterator[Path]:
     """A file beside the wanted one that takes its place once it is complete."""
     target = Path(output).absolute()
