@@ -276,3 +276,19 @@ def test_a_folder_with_odd_characters(lake):
     table = writer.create(lake.con, "SELECT 1 AS a", lake.spec("it's [a] b%20c=ü*"))
     assert lake.rows(table) == [(1,)]
     assert StaticTable.from_metadata(table.metadata_location).scan().to_arrow().num_rows == 1
+
+
+def test_rows_keep_the_order_of_the_query(lake):
+    table = writer.create(lake.con, "SELECT i FROM range(500000) r(i) ORDER BY hash(i)", lake.spec())
+    assert len(metadata.load(table.metadata_location).data) == 1
+    ordered = "SELECT count(*) FROM (SELECT hash(i) < lag(hash(i)) OVER () AS back FROM ({})) WHERE back"
+    assert lake.con.execute(ordered.format(reader.select_sql(table.metadata_location))).fetchone() == (0,)
+
+
+def test_a_file_size_makes_several_files(lake):
+    size = {"write.target-file-size-bytes": "1000000"}
+    table = writer.create(lake.con, "SELECT hash(i) AS h FROM range(1000000) r(i)", lake.spec(properties=size))
+    assert len(metadata.load(table.metadata_location).data) > 2
+    assert len(lake.rows(table, "h")) == 1000000
+    lake.con.execute("SET preserve_insertion_order = false")
+    assert writer.create(lake.con, "SELECT 1 AS a", lake.spec("b")).rows == 1

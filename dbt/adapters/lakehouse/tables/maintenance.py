@@ -9,7 +9,6 @@ from pyiceberg.table.snapshots import Operation
 from dbt.adapters.lakehouse.tables import metadata as tables
 from dbt.adapters.lakehouse.tables import parquet, reader
 from dbt.adapters.lakehouse.tables.metadata import Change, LiveFile, Table
-from dbt.adapters.lakehouse.tables.parquet import Layout
 
 if TYPE_CHECKING:
     import duckdb
@@ -32,7 +31,7 @@ def compact(con: duckdb.DuckDBPyConnection, base: str) -> Written:
     paths = {f.path for f in chosen}
     dropped = {d.path for found in reader.deletes_by_file(table, chosen).values() for d in found}
     metadata = table.metadata
-    layout = Layout(schema=metadata.schema(), spec=metadata.spec(), order=metadata.sort_order())
+    layout = parquet.layout(metadata)
     with parquet.attempt(metadata.location) as made:
         added = parquet.write(con, reader.scan(table, chosen, stored=True), layout, made)
         change = Change(operation=Operation.REPLACE, added=added, removed=paths | dropped)

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import duckdb
 
-from dbt.adapters.lakehouse.errors import TableError, UnsupportedType
+from dbt.adapters.lakehouse.errors import StorageError, TableError, UnsupportedType
 from dbt.adapters.lakehouse.storage import Storage, storage_for
 from dbt.adapters.lakehouse.tables import partitions, stats
 from dbt.adapters.lakehouse.tables.duckdb_types import field_ids, literal, quote
@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
     from pyiceberg.partitioning import PartitionSpec
     from pyiceberg.schema import Schema
+    from pyiceberg.table.metadata import TableMetadataV2
     from pyiceberg.table.sorting import SortOrder
 
-FILE_SIZE = "256MB"
-"""Size at which a new file is begun."""
+FILE_SIZE = 256 * 1024 * 1024
+"""Size at which a new file is begun, where rows need not keep their order."""
+
+FILE_SIZE_PROPERTY = "write.target-file-size-bytes"
 
 
 @dataclass(kw_only=True)
@@ -71,17 +74,32 @@ def attempt(location: str) -> Iterator[Attempt]:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """How a table's rows lie in files."""
+    """How a table's rows lie in files. ``file_size`` in bytes: None leaves it to the connection's settings."""
 
     schema: Schema
     spec: PartitionSpec
     order: SortOrder
+    file_size: int | None = None
+
+
+def layout(metadata: TableMetadataV2) -> Layout:
+    """How a table's metadata wants rows to lie."""
+    size = metadata.properties.get(FILE_SIZE_PROPERTY)
+    return Layout(
+        schema=metadata.schema(),
+        spec=metadata.spec(),
+        order=metadata.sort_order(),
+        file_size=int(size) if size and size.isdigit() else None,
+    )
 
 
 def write(con: duckdb.DuckDBPyConnection, select: str, layout: Layout, made: Attempt) -> list[DataFile]:
     """Write the rows of ``select``, whose columns are exactly the schema's as stored, and describe the files.
 
     An empty file is not among them. Raises UnsupportedType for values that Iceberg cannot hold.
+
+    COPY with FILE_SIZE_BYTES shuffles row groups among threads. DuckDB users rely on the order of a query's rows, so a
+    write is one file unless the connection does not preserve order anyway or the table asks for a file size.
     """
     storage = storage_for(made.location)
     folder = made.folder()
@@ -90,13 +108,27 @@ def write(con: duckdb.DuckDBPyConnection, select: str, layout: Layout, made: Att
         return _write_partitions(con, select, layout, storage, folder, known)
     order = partitions.order_by(layout.schema, layout.order)
     target = storage.duckdb_path(folder, folder=True)
-    options = f"FIELD_IDS {field_ids(layout.schema.fields)}, FILE_SIZE_BYTES '{FILE_SIZE}'"
-    written = _copy(con, f"SELECT * FROM ({select}){order}" if order else select, target, options)
-    order_id = layout.order.order_id if order else None
+    file_size = layout.file_size or (None if _preserves_order(con) else FILE_SIZE)
+    written = _copy(
+        con,
+        f"SELECT * FROM ({select}){order}" if order else select,
+        target if file_size else f"{target}/00000.parquet",
+        f"FIELD_IDS {field_ids(layout.schema.fields)}"
+        + (f", FILE_SIZE_BYTES {file_size}, {_NAMES}" if file_size else ""),
+    )
+    order_id = layout.order.order_id if order and not file_size else None
     return [
         stats.data_file(folder + path[len(target) :], count, size, columns, known, sort_order_id=order_id)
         for path, count, size, _, columns, _ in _kept(storage, folder, target, written)
     ]
+
+
+_NAMES = "OVERWRITE_OR_IGNORE, FILENAME_PATTERN '{uuidv7}'"
+
+
+def _preserves_order(con: duckdb.DuckDBPyConnection) -> bool:
+    row = con.execute("SELECT current_setting('preserve_insertion_order')").fetchone()
+    return row is not None and bool(row[0])
 
 
 def _write_partitions(
@@ -112,11 +144,11 @@ def _write_partitions(
     options = f"FIELD_IDS {field_ids(layout.schema.fields)}"
     order = partitions.order_by(layout.schema, layout.order)
     if split.helpers:
-        options += f", PARTITION_BY ({', '.join(quote(name) for name in split.helpers)})"
+        options += f", PARTITION_BY ({', '.join(quote(name) for name in split.helpers)}), {_NAMES}"
         helpers = ", ".join(f"{expression} AS {quote(name)}" for name, expression in split.helpers.items())
         select = f"SELECT *, {helpers} FROM ({select})"
     else:  # void transforms alone: one partition, of null
-        options += f", FILE_SIZE_BYTES '{FILE_SIZE}'"
+        options += f", FILE_SIZE_BYTES {layout.file_size or FILE_SIZE}, {_NAMES}"
     try:
         written = _copy(con, f"SELECT * FROM ({select}){order}" if order else select, target, options)
     finally:
@@ -136,10 +168,7 @@ def _write_partitions(
 
 
 def _copy(con: duckdb.DuckDBPyConnection, select: str, target: str, options: str) -> list[tuple[Any, ...]]:
-    copy = (
-        f"COPY ({select}) TO {literal(target)} "
-        f"(FORMAT parquet, RETURN_STATS, {options}, OVERWRITE_OR_IGNORE, FILENAME_PATTERN '{{uuidv7}}')"
-    )
+    copy = f"COPY ({select}) TO {literal(target)} (FORMAT parquet, RETURN_STATS, {options})"
     if len(con.extract_statements(copy)) > 1:
         # DuckDB takes it apart and answers for the last part alone, so that what was written would be lost.
         raise TableError(
@@ -151,6 +180,10 @@ def _copy(con: duckdb.DuckDBPyConnection, select: str, target: str, options: str
         _, mark, text = str(error).partition(ERROR_MARK)
         if mark:
             raise UnsupportedType(text.partition("\n")[0]) from error
+        if isinstance(error, duckdb.IOException) and target in str(error):
+            raise StorageError(
+                f"cannot write below {target}: {error}; free or unlock the folder and run again"
+            ) from error
         raise
 
 

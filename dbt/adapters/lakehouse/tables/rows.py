@@ -16,7 +16,6 @@ from dbt.adapters.lakehouse.tables import changes, constraints, deletes, parquet
 from dbt.adapters.lakehouse.tables import metadata as tables
 from dbt.adapters.lakehouse.tables.duckdb_types import fold, quote, to_duckdb
 from dbt.adapters.lakehouse.tables.metadata import Change, Table
-from dbt.adapters.lakehouse.tables.parquet import Layout
 from dbt.adapters.lakehouse.tables.reader import FILE, POSITION
 from dbt.adapters.lakehouse.tables.values import Constraints, Written
 
@@ -131,7 +130,7 @@ def _replace(con: duckdb.DuckDBPyConnection, table: Table, gone: str, new: str |
         return tables.describe(table)
     removal = deletes.plan(table, counts)
     metadata = table.metadata
-    layout = Layout(schema=metadata.schema(), spec=metadata.spec(), order=metadata.sort_order())
+    layout = parquet.layout(metadata)
     with parquet.attempt(metadata.location) as made:
         selects = [deletes.survivors(table, removal.rewritten, gone)] if removal.rewritten else []
         if new is not None and inserted:

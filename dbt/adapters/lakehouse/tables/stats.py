@@ -174,7 +174,7 @@ def _unscaled(value: Decimal, scale: int) -> bytes:
     """A decimal's unscaled value, big-endian in as few bytes as hold it (Decimal's own arithmetic rounds to 28 digits)."""
     sign, digits, exponent = value.as_tuple()
     assert isinstance(exponent, int)
-    number = int("".join(map(str, digits))) * 10 ** (scale + exponent)
+    number: int = int("".join(map(str, digits))) * 10 ** (scale + exponent)
     number = -number if sign else number
     return number.to_bytes((number if number >= 0 else ~number).bit_length() // 8 + 1, "big", signed=True)
 

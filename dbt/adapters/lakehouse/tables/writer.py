@@ -14,7 +14,7 @@ from dbt.adapters.lakehouse.tables.changes import OnSchemaChange
 from dbt.adapters.lakehouse.tables.duckdb_types import quote
 from dbt.adapters.lakehouse.tables.evolve import find
 from dbt.adapters.lakehouse.tables.metadata import Change, Table
-from dbt.adapters.lakehouse.tables.parquet import Attempt, Layout
+from dbt.adapters.lakehouse.tables.parquet import Attempt
 from dbt.adapters.lakehouse.tables.schema import MEANINGS, QueryColumn
 from dbt.adapters.lakehouse.tables.values import Constraints, TableSpec, Written
 
@@ -36,7 +36,7 @@ def create(con: duckdb.DuckDBPyConnection, query: str, spec: TableSpec, *, repla
     table = Table(metadata_location="", metadata=_new_metadata(columns, spec, previous))
     with parquet.attempt(spec.location) as made:
         select = changes.stored_select(columns, table.metadata, schema.subquery(query))
-        added = parquet.write(con, select, _layout(table.metadata), made)
+        added = parquet.write(con, select, parquet.layout(table.metadata), made)
         return _commit(con, table, Change(operation=Operation.APPEND, added=added), spec.constraints, made)
 
 
@@ -128,10 +128,6 @@ def _refuse_own(given: Mapping[str, str]) -> None:
             raise ConfigError(f"table property {name!r} is the lake's own and cannot be set to {value!r}; leave it out")
 
 
-def _layout(metadata: TableMetadataV2) -> Layout:
-    return Layout(schema=metadata.schema(), spec=metadata.spec(), order=metadata.sort_order())
-
-
 def _named(found: tuple[QueryColumn, ...], columns: Sequence[str] | None) -> tuple[QueryColumn, ...]:
     if columns is None:
         return found
@@ -163,7 +159,7 @@ def _added(
         elif plan.metadata is not table.metadata:
             update = dict(plan.metadata)
     metadata = table.metadata.model_copy(update=update)
-    added = parquet.write(con, changes.stored_select(found, metadata, relation), _layout(metadata), made)
+    added = parquet.write(con, changes.stored_select(found, metadata, relation), parquet.layout(metadata), made)
     return table, Change(operation=Operation.APPEND, added=added, update=update)
 
 
@@ -175,7 +171,7 @@ def _rewritten(con: duckdb.DuckDBPyConnection, table: Table, metadata: TableMeta
     columns = schema.describe(con, query)
     select = changes.stored_select(columns, metadata, f"({query})")
     try:
-        added = parquet.write(con, select, _layout(metadata), made)
+        added = parquet.write(con, select, parquet.layout(metadata), made)
     except duckdb.ConversionException as error:
         raise SchemaMismatch(
             f"the rows that the table has cannot take the new column types: {error}; "
