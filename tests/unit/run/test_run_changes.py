@@ -61,8 +61,8 @@ def both(session: RunSession, *statements: str) -> tuple[list[object], list[obje
         ["DELETE FROM s.t WHERE false"],
         ["TRUNCATE s.t", "INSERT INTO s.t VALUES (1, 2, '3')"],
         [
-            "MERGE INTO s.t AS t USING s.u AS u ON t.id = u.id WHEN MATCHED AND u.id > 4 THEN DELETE "
-            "WHEN MATCHED THEN UPDATE SET k = u.v WHEN NOT MATCHED THEN INSERT VALUES (u.id, u.v, 'm')"
+            """MERGE INTO s.t AS t USING s.u AS u ON t.id = u.id WHEN MATCHED AND u.id > 4 THEN DELETE
+               WHEN MATCHED THEN UPDATE SET k = u.v WHEN NOT MATCHED THEN INSERT VALUES (u.id, u.v, 'm')"""
         ],
         ["MERGE INTO s.t USING s.u ON t.id = u.id + 5 WHEN NOT MATCHED BY SOURCE THEN DELETE"],
         ["ALTER TABLE s.t ADD COLUMN extra INTEGER DEFAULT 7", "UPDATE s.t SET extra = 8 WHERE id = 1"],

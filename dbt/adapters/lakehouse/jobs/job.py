@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 from dbt.adapters.lakehouse.tables.values import Column, Constraints, TableSpec, Written
 
+SchemaChange = Literal["ignore", "fail", "append_new_columns", "sync_all_columns"]
+"""dbt's ``on_schema_change``."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
@@ -72,7 +75,7 @@ class Append:
     sql: str | None = None
     python: PythonCode | None = None
     overwrite: bool = False
-    on_schema_change: str = "ignore"
+    on_schema_change: SchemaChange = "ignore"
     constraints: Constraints = field(default_factory=Constraints)
     kind: Literal["append"] = "append"
 
@@ -93,7 +96,7 @@ class Edit:
     source: str | None = None
     sql: str | None = None
     incoming: tuple[str, ...] | None = None
-    on_schema_change: str = "ignore"
+    on_schema_change: SchemaChange = "ignore"
     constraints: Constraints = field(default_factory=Constraints)
     kind: Literal["edit"] = "edit"
 

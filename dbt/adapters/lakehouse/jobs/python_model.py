@@ -15,6 +15,9 @@ from dbt.adapters.lakehouse.jobs.job import PythonCode
 RESULT = "__lakehouse_python_result"
 """The name under which ``expose`` makes a model's result readable in SQL."""
 
+_STORED = "memory.main.__lakehouse_python_rows"
+_BATCHES = "__lakehouse_python_batches"
+
 
 def run_model(source: PythonCode, cursor: duckdb.DuckDBPyConnection) -> Any:
     """Call ``model(dbt, session)`` and return what it returns.
@@ -60,9 +63,10 @@ def expose(result: Any, cursor: duckdb.DuckDBPyConnection) -> str:
     if isinstance(result, duckdb.DuckDBPyRelation):
         try:
             result.create_view(RESULT, replace=True)
+            cursor.execute(f"DESCRIBE {RESULT}")
         except duckdb.Error:
             # A relation over Python objects, or of a connection the model opened itself, cannot become a view here.
-            cursor.register(RESULT, result.to_arrow_table())
+            return _store(result.to_arrow_reader(), cursor)
         return f"SELECT * FROM {RESULT}"
     kind = f"{type(result).__module__}.{type(result).__qualname__}"
     if kind.startswith("polars."):
@@ -70,11 +74,28 @@ def expose(result: Any, cursor: duckdb.DuckDBPyConnection) -> str:
         if not hasattr(frame, "to_arrow"):
             raise PythonModelError(_wrong_type(kind))
         cursor.register(RESULT, frame.to_arrow())
+    elif hasattr(result, "read_next_batch"):
+        return _store(result, cursor)
     elif kind.startswith(("pandas.", "pyarrow.")) and not kind.endswith((".Series", "Array")):
         cursor.register(RESULT, result)
     else:
         raise PythonModelError(_wrong_type(kind))
     return f"SELECT * FROM {RESULT}"
+
+
+def _store(reader: Any, cursor: duckdb.DuckDBPyConnection) -> str:
+    """Keep what can be read but once. DuckDB moves what does not fit into memory to its temporary directory."""
+    # By a connection of its own: the batches may come from ``cursor``, where any other statement would end them.
+    with cursor.cursor() as other:
+        other.register(_BATCHES, reader)
+        other.execute(f"CREATE OR REPLACE TABLE {_STORED} AS SELECT * FROM {_BATCHES}")
+    return f"SELECT * FROM {_STORED}"
+
+
+def conceal(cursor: duckdb.DuckDBPyConnection) -> None:
+    """Undo ``expose``."""
+    cursor.execute(f"DROP VIEW IF EXISTS {RESULT}")
+    cursor.execute(f"DROP TABLE IF EXISTS {_STORED}")
 
 
 def _wrong_type(kind: str) -> str:

@@ -176,7 +176,7 @@ class _rows:  # noqa: N801 - used as a function: the rows of SQL or of a Python 
         if self._staged:
             self._cursor.execute(f"DROP TABLE IF EXISTS {_STAGED}")
         if self._python is not None:
-            self._cursor.execute(f"DROP VIEW IF EXISTS {python_model.RESULT}")
+            python_model.conceal(self._cursor)
 
 
 def describe(cursor: duckdb.DuckDBPyConnection, sql: str) -> tuple[Column, ...]:
@@ -219,7 +219,7 @@ def _append(cursor: duckdb.DuckDBPyConnection, action: Append, sql: str) -> Writ
         cursor,
         sql,
         action.base,
-        on_schema_change=action.on_schema_change,  # type: ignore[arg-type] # checked where the job was made
+        on_schema_change=action.on_schema_change,
         constraints=action.constraints,
     )
 

@@ -285,6 +285,7 @@ def _rename(session: RunSession, statement: Statement, name: Name, current: Entr
     target = Name(database=name.database, schema=name.schema, name=to)
     if session.state.get(target) is not None and Key(name.schema, to) != Key(name.schema, name.name):
         raise SqlError(f"{target} exists already; drop it first")
+    assert not isinstance(current, SchemaEntry)
     moved = dataclasses.replace(current, name=to)
     run = session.writable(name.database, str(name))
     puts: list[tuple[Key, Entry | None]] = [(Key(name.schema, name.name), None), (Key(name.schema, to), moved)]

@@ -143,6 +143,12 @@ class LakeRun:
 
     # writing
 
+    def begin(self) -> None:
+        """Make the run branch before work starts, so that a run which dies in its first node can be found."""
+        if not self.live:
+            with self._lock:
+                self._ensure_branch(self.own())
+
     def commit(self, puts: Sequence[tuple[Key, Entry | None]], message: str, provenance: Mapping[str, Any]) -> Commit:
         """Commit changed entries. Raises ``HeadMoved`` if somebody else changed one of them meanwhile."""
         self.check_open()

@@ -144,7 +144,9 @@ class RunSession:
                 raise NotInLake(f"{build.name} is not a table; only create can make it")
             inputs = self.planner.inputs(*_texts(build))
             known = self.planner.keys(inputs)
-            answer = self.submit(self._action(build, table), inputs, build.setup)
+            action = self._action(build, table)
+            run.begin()
+            answer = self.submit(action, inputs, build.setup)
             assert answer.written is not None
             entry = table_entry(build.name, answer.written, node=build.node, inputs=known)
             provenance = {

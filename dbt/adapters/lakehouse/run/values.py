@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dbt.adapters.lakehouse.catalog.model import Entry
+from dbt.adapters.lakehouse.jobs.job import SchemaChange
 from dbt.adapters.lakehouse.settings import PublishMode
 from dbt.adapters.lakehouse.tables.values import Column, Constraints
 
@@ -40,10 +41,6 @@ class PythonSource:
     code: str
     path: str
     reads: tuple[str, ...] = ()
-
-
-SchemaChange = Literal["ignore", "fail", "append_new_columns", "sync_all_columns"]
-"""dbt's ``on_schema_change``."""
 
 
 @dataclass(frozen=True, kw_only=True)
