@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
+import importlib
 import multiprocessing
 import os
 import signal
@@ -12,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
@@ -105,6 +109,8 @@ def started(arguments: tuple[str, ...], folder: Path, environment: Mapping[str, 
 def _main(arguments: tuple[str, ...], folder: str, log: str, environment: dict[str, str]) -> None:
     """In the new process: be ``dbt``."""
     os.environ.update(environment)
+    # Who is started in the background of a shell inherits that SIGINT is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(folder)
     stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(stream, 1)
@@ -112,6 +118,36 @@ def _main(arguments: tuple[str, ...], folder: str, log: str, environment: dict[s
     sys.stdout = open(1, "w", closefd=False, buffering=1)  # noqa: SIM115 # lives as long as the process
     sys.stderr = open(2, "w", closefd=False, buffering=1)  # noqa: SIM115
     sys.argv = ["dbt", *arguments]
+    if "WITHOUT_PRIVILEGES" in environment:
+        _drop_privileges()
+    if "DIE_AT" in environment:
+        _die(environment["DIE_AT"])
     from dbt.cli.main import cli
 
     cli()
+
+
+def _drop_privileges() -> None:
+    """Let permissions of files bind root as they bind everybody."""
+    version = 0x20080522
+    if ctypes.CDLL(None, use_errno=True).capset((ctypes.c_uint32 * 2)(version, 0), (ctypes.c_uint32 * 6)()):
+        raise OSError(ctypes.get_errno(), "capset")
+
+
+def _die(point: str) -> None:
+    """Have the process killed before or after the first call of a function: ``before package.module:Class.method``."""
+    when, _, where = point.partition(" ")
+    module, _, path = where.partition(":")
+    owner: Any = importlib.import_module(module)
+    *outer, name = path.split(".")
+    for part in outer:
+        owner = getattr(owner, part)
+    function = getattr(owner, name)
+
+    @functools.wraps(function)
+    def fatal(*args: Any, **kwargs: Any) -> Any:
+        if when == "after":
+            function(*args, **kwargs)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(owner, name, fatal)
