@@ -7,7 +7,7 @@ import pytest
 
 from dbt.adapters.lakehouse.errors import StorageError, TableError
 from dbt.adapters.lakehouse.storage import storage_for
-from dbt.adapters.lakehouse.tables import evolve, metadata, reader, writer
+from dbt.adapters.lakehouse.tables import commits, evolve, metadata, reader, writer
 
 
 def test_values_cost_nothing_to_import():
@@ -60,10 +60,10 @@ def test_files_of_the_current_schema_are_read_without_a_schema(lake):
     again = metadata._read(rewritten.metadata_location)
     assert "schema = MAP" not in reader.select(again)
     location = rewritten.metadata_location
-    for i in range(metadata.SNAPSHOTS_KEPT):
+    for i in range(commits.SNAPSHOTS_KEPT):
         location = writer.append(lake.con, f"SELECT {i} AS a, 0 AS b", location).metadata_location
     assert "schema = MAP" in reader.select_sql(location)
-    assert len(lake.rows(location)) == metadata.SNAPSHOTS_KEPT + 1
+    assert len(lake.rows(location)) == commits.SNAPSHOTS_KEPT + 1
 
 
 def test_missing_and_broken_metadata(lake):

@@ -7,7 +7,7 @@ import pytest
 from pyiceberg.table import StaticTable
 
 from dbt.adapters.lakehouse.errors import ConfigError, ConstraintViolated, SchemaMismatch
-from dbt.adapters.lakehouse.tables import metadata, reader, writer
+from dbt.adapters.lakehouse.tables import commits, metadata, reader, writer
 from dbt.adapters.lakehouse.tables.values import Constraints
 
 
@@ -259,8 +259,8 @@ def test_metadata_does_not_grow_without_end(lake, orders):
     for i in range(45):
         location = writer.append(lake.con, f"SELECT {i} AS id, 'x' AS name", location).metadata_location
     table = metadata.load(location)
-    assert len(table.metadata.snapshots) == len(table.metadata.snapshot_log) == metadata.SNAPSHOTS_KEPT
-    assert len(table.manifests) <= metadata.MANIFESTS_KEPT + 1
+    assert len(table.metadata.snapshots) == len(table.metadata.snapshot_log) == commits.SNAPSHOTS_KEPT
+    assert len(table.manifests) <= commits.MANIFESTS_KEPT + 1
     assert table.rows == 48
     again = metadata._read(location)
     assert {f.path: (f.sequence, f.snapshot_id) for f in again.data} == {

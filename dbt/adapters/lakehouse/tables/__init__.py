@@ -16,7 +16,8 @@
 ``parquet``       one COPY, and the cleaning up after one that failed
 ``stats``         COPY's statistics to the bounds in a manifest
 ``deletes``       which files are dropped, rewritten, or get a delete file
-``metadata``      a table's state; manifests, snapshots and ``metadata.json``; the cache
+``metadata``      a table's state at a metadata location, and the cache of it
+``commits``       manifests, snapshots and ``metadata.json`` of the next state
 ``avro``          pyiceberg's manifest writers, made fast
 ``fileio``        pyiceberg's files, over ``storage``
 ================  =======================================================================

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.lakehouse.errors import ConfigError, ConstraintViolated
+from dbt.adapters.lakehouse.tables import commits, reader
 from dbt.adapters.lakehouse.tables import metadata as tables
-from dbt.adapters.lakehouse.tables import reader
 from dbt.adapters.lakehouse.tables.duckdb_types import find_column, quote
 
 if TYPE_CHECKING:
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
     from pyiceberg.types import NestedField
 
-    from dbt.adapters.lakehouse.tables.metadata import Change, Table
+    from dbt.adapters.lakehouse.tables.commits import Change
+    from dbt.adapters.lakehouse.tables.metadata import Table
     from dbt.adapters.lakehouse.tables.values import Constraints
 
 _SHOWN = 3
@@ -26,7 +27,7 @@ def check(con: duckdb.DuckDBPyConnection, base: Table, change: Change, constrain
 
     Columns that the schema requires are checked whether ``constraints`` names them or not.
     """
-    after = tables.preview(base, change)
+    after = commits.preview(base, change)
     if not change.added:
         return
     name = base.metadata.location.rsplit("/", 1)[-1]

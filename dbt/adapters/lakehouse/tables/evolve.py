@@ -15,9 +15,9 @@ from pyiceberg.table.sorting import SortOrder
 from pyiceberg.types import NestedField
 
 from dbt.adapters.lakehouse.errors import ConfigError, ConstraintViolated, SchemaMismatch
+from dbt.adapters.lakehouse.tables import commits, reader
 from dbt.adapters.lakehouse.tables import duckdb_types as types
 from dbt.adapters.lakehouse.tables import metadata as tables
-from dbt.adapters.lakehouse.tables import reader
 from dbt.adapters.lakehouse.tables.duckdb_types import find_column, quote
 from dbt.adapters.lakehouse.tables.metadata import ALWAYS, COMMENT, Table
 from dbt.adapters.lakehouse.tables.parquet import attempt
@@ -142,7 +142,7 @@ def _saved(table: Table, metadata: TableMetadataV2) -> Written:
     if metadata is table.metadata:
         return tables.describe(table)
     with attempt(metadata.location) as made:
-        return tables.describe(tables.save(Table.with_metadata(table, metadata), made))
+        return tables.describe(commits.save(Table.with_metadata(table, metadata), made))
 
 
 def _column(con: duckdb.DuckDBPyConnection, name: str, duckdb_type: str) -> QueryColumn:

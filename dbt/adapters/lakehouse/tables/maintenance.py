@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from pyiceberg.table.snapshots import Operation
 
+from dbt.adapters.lakehouse.tables import commits, parquet, reader
 from dbt.adapters.lakehouse.tables import metadata as tables
-from dbt.adapters.lakehouse.tables import parquet, reader
-from dbt.adapters.lakehouse.tables.metadata import Change, LiveFile, Table
+from dbt.adapters.lakehouse.tables.commits import Change
+from dbt.adapters.lakehouse.tables.metadata import LiveFile, Table
 
 if TYPE_CHECKING:
     import duckdb
@@ -35,7 +36,7 @@ def compact(con: duckdb.DuckDBPyConnection, base: str) -> Written:
     with parquet.attempt(metadata.location) as made:
         added = parquet.write(con, reader.scan(table, chosen, stored=True), layout, made)
         change = Change(operation=Operation.REPLACE, added=added, removed=paths | dropped)
-        return tables.describe(tables.commit(table, change, made))
+        return tables.describe(commits.commit(table, change, made))
 
 
 def _chosen(table: Table) -> list[LiveFile]:

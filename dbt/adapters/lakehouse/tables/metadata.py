@@ -1,35 +1,28 @@
-"""A table's state, and the commit that makes the next one: manifests, a snapshot, a new ``metadata.json``.
+"""A table's state at one metadata location, read once and remembered: locations are never written twice.
 
-Iceberg spec, *Snapshots*, *Manifest Lists* and *Table Metadata*, format version 2. Files are only ever added: what is no
-longer referred to is left to garbage collection, since other branches may refer to it.
+Iceberg spec, *Table Metadata* and *Manifests*, format version 2.
 """
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from threading import Lock
-from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid4
+from typing import TYPE_CHECKING
+from uuid import UUID
 
 from pyiceberg.manifest import (
     DataFile,
     DataFileContent,
-    ManifestContent,
-    ManifestEntry,
-    ManifestEntryStatus,
     ManifestFile,
     read_manifest_list,
 )
 from pyiceberg.table.metadata import TableMetadataUtil, TableMetadataV2
-from pyiceberg.table.refs import SnapshotRef, SnapshotRefType
-from pyiceberg.table.snapshots import Operation, Snapshot, SnapshotLogEntry, Summary
 
 from dbt.adapters.lakehouse.errors import StorageError, TableError
 from dbt.adapters.lakehouse.storage import storage_for
-from dbt.adapters.lakehouse.tables.avro import ManifestListWriter, ManifestWriter
 from dbt.adapters.lakehouse.tables.duckdb_types import to_duckdb
 from dbt.adapters.lakehouse.tables.fileio import IO
 from dbt.adapters.lakehouse.tables.schema import meanings_of
@@ -40,10 +33,7 @@ if TYPE_CHECKING:
     from pyiceberg.schema import Schema
     from pyiceberg.table.sorting import SortOrder
 
-    from dbt.adapters.lakehouse.tables.parquet import Attempt
 
-SNAPSHOTS_KEPT = 20
-MANIFESTS_KEPT = 20
 PATH_FIELD, POSITION_FIELD = 2147483546, 2147483545
 """Field ids of a position delete file (spec: Reserved Field IDs)."""
 
@@ -108,17 +98,6 @@ class Table:
         return sum(f.file.file_size_in_bytes for f in (*self.data, *self.deletes))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """What a commit does to a table's files, and the schema or properties it sets beside."""
-
-    operation: Operation
-    added: Sequence[DataFile] = ()
-    deletes: Sequence[DataFile] = ()
-    removed: Collection[str] = ()
-    update: Mapping[str, Any] = field(default_factory=dict)
-
-
 def new_metadata(
     *,
     location: str,
@@ -134,7 +113,7 @@ def new_metadata(
         format_version=2,
         location=location,
         table_uuid=UUID(table_uuid),
-        last_updated_ms=_now(),
+        last_updated_ms=now(),
         last_column_id=last_column_id,
         schemas=[schema],
         current_schema_id=schema.schema_id,
@@ -157,16 +136,16 @@ def new_metadata(
 
 def load(metadata_location: str) -> Table:
     """The table at a metadata location, from the cache if it was written or read by this process."""
-    cached = _CACHE.get(metadata_location)
+    cached = CACHE.get(metadata_location)
     if cached is None:
         cached = _read(metadata_location)
-        _CACHE.put(cached)
+        CACHE.put(cached)
     return cached
 
 
 def load_metadata(metadata_location: str) -> TableMetadataV2:
     """What ``metadata.json`` says, without the manifests: all that is needed of a table that is about to be replaced."""
-    cached = _CACHE.get(metadata_location)
+    cached = CACHE.get(metadata_location)
     return cached.metadata if cached is not None else _parse(metadata_location)
 
 
@@ -223,203 +202,8 @@ def _live_files(manifest: ManifestFile) -> list[LiveFile]:
     ]
 
 
-def preview(base: Table, change: Change) -> Table:
-    """The table as a commit would make it, with nothing written: for checks on its rows."""
-    removed = set(change.removed)
-    sequence = base.metadata.last_sequence_number + 1
-    added = [
-        LiveFile(file=f, snapshot_id=-1, sequence=sequence, file_sequence=sequence, manifest="")
-        for f in (*change.added, *change.deletes)
-    ]
-    return Table(
-        metadata_location="",
-        metadata=base.metadata.model_copy(update=change.update),
-        data=(*(f for f in base.data if f.path not in removed), *added[: len(change.added)]),
-        deletes=(*(f for f in base.deletes if f.path not in removed), *added[len(change.added) :]),
-    )
-
-
-def commit(base: Table, change: Change, made: Attempt) -> Table:
-    """The table after a change, its metadata written. ``base`` is read only; nobody sees the new table but by location."""
-    snapshot_id = uuid4().int >> 65
-    metadata = base.metadata.model_copy(update=change.update)
-    sequence = metadata.last_sequence_number + 1
-    writer = _Manifests(base, metadata, snapshot_id, sequence, made)
-    writer.keep(change)
-    data = writer.add(change.added, ManifestContent.DATA)
-    deletes = writer.add(change.deletes, ManifestContent.DELETES)
-    live_data = (*(f for f in writer.kept if f.file.content == DataFileContent.DATA), *data)
-    live_deletes = (*(f for f in writer.kept if f.file.content != DataFileContent.DATA), *deletes)
-    listed = made.metadata_file(f"snap-{snapshot_id}-0-{uuid4().hex}.avro")
-    parent = metadata.current_snapshot_id
-    with ManifestListWriter(listed, snapshot_id, parent, sequence) as listing:
-        listing.add_manifests(writer.manifests)
-    snapshot = Snapshot.model_construct(
-        snapshot_id=snapshot_id,
-        parent_snapshot_id=parent,
-        sequence_number=sequence,
-        timestamp_ms=max(_now(), metadata.last_updated_ms + 1),
-        manifest_list=listed,
-        summary=_summary(base, change, live_data, live_deletes),
-        schema_id=metadata.current_schema_id,
-        first_row_id=None,
-        added_rows=None,
-    )
-    table = Table(
-        metadata_location="",
-        metadata=_with_snapshot(metadata, snapshot),
-        manifests=tuple(writer.manifests),
-        data=live_data,
-        deletes=live_deletes,
-    )
-    return save(table, made)
-
-
-def save(table: Table, made: Attempt) -> Table:
-    """Write a table's metadata to a new location and remember it there."""
-    location = made.metadata_file(f"{table.metadata.last_sequence_number:05d}-{uuid4()}.metadata.json")
-    storage_for(location).write(location, table.metadata.model_dump_json(exclude_none=True).encode())
-    saved = replace(table, metadata_location=location)
-    _CACHE.put(saved)
-    return saved
-
-
-def _with_snapshot(metadata: TableMetadataV2, snapshot: Snapshot) -> TableMetadataV2:
-    """The metadata with a new current snapshot; of the earlier ones the last few are kept, and those that refs name."""
-    named = {ref.snapshot_id for name, ref in metadata.refs.items() if name != "main"}
-    recent = metadata.snapshots[-(SNAPSHOTS_KEPT - 1) :]
-    kept = [s for s in metadata.snapshots if s in recent or s.snapshot_id in named]
-    ids = {s.snapshot_id for s in kept}
-    log = [entry for entry in metadata.snapshot_log if entry.snapshot_id in ids]
-    log.append(SnapshotLogEntry.model_construct(snapshot_id=snapshot.snapshot_id, timestamp_ms=snapshot.timestamp_ms))
-    main = SnapshotRef.model_construct(snapshot_id=snapshot.snapshot_id, snapshot_ref_type=SnapshotRefType.BRANCH)
-    return metadata.model_copy(
-        update={
-            "snapshots": [*kept, snapshot],
-            "snapshot_log": log,
-            "current_snapshot_id": snapshot.snapshot_id,
-            "last_sequence_number": snapshot.sequence_number,
-            "last_updated_ms": snapshot.timestamp_ms,
-            "refs": {**metadata.refs, "main": main},
-        }
-    )
-
-
-class _Manifests:
-    """The manifests of the snapshot that is being made."""
-
-    def __init__(self, base: Table, metadata: TableMetadataV2, snapshot_id: int, sequence: int, made: Attempt) -> None:
-        self.kept: list[LiveFile] = []
-        self.manifests: list[ManifestFile] = []
-        self._base, self._metadata = base, metadata
-        self._snapshot_id, self._sequence, self._made = snapshot_id, sequence, made
-
-    def keep(self, change: Change) -> None:
-        """Carry over what stays. A manifest is written anew only if files leave it, or there are too many of them."""
-        removed = set(change.removed)
-        by_manifest: dict[str, list[LiveFile]] = {m.manifest_path: [] for m in self._base.manifests}
-        for file in (*self._base.data, *self._base.deletes):
-            by_manifest[file.manifest].append(file)
-        merge = len([m for m in self._base.manifests if by_manifest[m.manifest_path]]) >= MANIFESTS_KEPT
-        merged: dict[tuple[int, ManifestContent], list[LiveFile]] = {}
-        for manifest in self._base.manifests:
-            files = by_manifest[manifest.manifest_path]
-            if not files:
-                continue  # it only told of files deleted by an earlier snapshot
-            if not merge and not any(f.path in removed for f in files):
-                self.manifests.append(manifest)
-                self.kept.extend(files)
-                continue
-            group = (manifest.partition_spec_id, manifest.content)
-            key = group if merge else (*group, manifest.manifest_path)
-            merged.setdefault(key, []).extend(files)  # type: ignore[arg-type]
-        for (spec_id, content, *_), files in merged.items():
-            self._rewrite(files, removed, spec_id, content)
-
-    def add(self, files: Sequence[DataFile], content: ManifestContent) -> list[LiveFile]:
-        """New files, as a new manifest for each partition spec among them."""
-        live: list[LiveFile] = []
-        for spec_id in sorted({f.spec_id for f in files}):
-            group = [f for f in files if f.spec_id == spec_id]
-            entries = [self._entry(ManifestEntryStatus.ADDED, f, self._snapshot_id, None, None) for f in group]
-            manifest = self._write(entries, spec_id, content)
-            live.extend(
-                LiveFile(
-                    file=f,
-                    snapshot_id=self._snapshot_id,
-                    sequence=self._sequence,
-                    file_sequence=self._sequence,
-                    manifest=manifest.manifest_path,
-                )
-                for f in group
-            )
-        return live
-
-    def _rewrite(self, files: list[LiveFile], removed: set[str], spec_id: int, content: ManifestContent) -> None:
-        stays = [f for f in files if f.path not in removed]
-        goes = [f for f in files if f.path in removed]
-        existing, deleted = ManifestEntryStatus.EXISTING, ManifestEntryStatus.DELETED
-        entries = [self._entry(existing, f.file, f.snapshot_id, f.sequence, f.file_sequence) for f in stays]
-        entries += [self._entry(deleted, f.file, self._snapshot_id, f.sequence, f.file_sequence) for f in goes]
-        manifest = self._write(entries, spec_id, content)
-        self.kept.extend(replace(f, manifest=manifest.manifest_path) for f in stays)
-
-    @staticmethod
-    def _entry(
-        status: ManifestEntryStatus, file: DataFile, snapshot_id: int, sequence: int | None, file_sequence: int | None
-    ) -> ManifestEntry:
-        return ManifestEntry(status, snapshot_id, sequence, file_sequence, file)
-
-    def _write(self, entries: list[ManifestEntry], spec_id: int, content: ManifestContent) -> ManifestFile:
-        location = self._made.metadata_file(f"{self._made.name}-m{len(self._made.metadata_files)}.avro")
-        spec = self._metadata.specs()[spec_id]
-        with ManifestWriter(spec, self._metadata.schema(), location, self._snapshot_id, content) as writer:
-            for entry in entries:
-                writer.add_entry(entry)
-        manifest: ManifestFile = writer.to_manifest_file()
-        self.manifests.append(manifest)
-        return manifest
-
-
-def _summary(base: Table, change: Change, data: Sequence[LiveFile], deletes: Sequence[LiveFile]) -> Summary:
-    removed = set(change.removed)
-    gone = [f.file for f in base.data if f.path in removed]
-    gone_deletes = [f.file for f in base.deletes if f.path in removed]
-    facts = {
-        "added-data-files": len(change.added),
-        "added-records": _rows(change.added),
-        "added-files-size": _size([*change.added, *change.deletes]),
-        "added-delete-files": len(change.deletes),
-        "added-position-delete-files": len(change.deletes),
-        "added-position-deletes": _rows(change.deletes),
-        "deleted-data-files": len(gone),
-        "deleted-records": _rows(gone),
-        "removed-files-size": _size([*gone, *gone_deletes]),
-        "removed-delete-files": len(gone_deletes),
-        "removed-position-delete-files": len(gone_deletes),
-        "removed-position-deletes": _rows(gone_deletes),
-    }
-    totals = {
-        "total-data-files": len(data),
-        "total-delete-files": len(deletes),
-        "total-records": _rows([f.file for f in data]),
-        "total-files-size": _size([f.file for f in (*data, *deletes)]),
-        "total-position-deletes": _rows([f.file for f in deletes]),
-        "total-equality-deletes": 0,
-    }
-    shown = {name: str(value) for name, value in facts.items() if value}
-    return Summary(change.operation, **shown, **{name: str(value) for name, value in totals.items()})
-
-
-def _rows(files: Sequence[DataFile]) -> int:
-    return sum(f.record_count for f in files)
-
-
-def _size(files: Sequence[DataFile]) -> int:
-    return sum(f.file_size_in_bytes for f in files)
-
-
-def _now() -> int:
+def now() -> int:
+    """Milliseconds since 1970, as Iceberg counts time."""
     return int(time.time() * 1000)
 
 
@@ -480,4 +264,4 @@ def _weight(table: Table) -> int:
     return 10 + len(table.data) + len(table.deletes) + len(table.metadata.snapshots) + len(table.schema.fields)
 
 
-_CACHE = _Cache(weight=200_000)
+CACHE = _Cache(weight=200_000)

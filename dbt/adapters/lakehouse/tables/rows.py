@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from pyiceberg.table.snapshots import Operation
 
-from dbt.adapters.lakehouse.tables import changes, constraints, deletes, parquet, reader, schema
+from dbt.adapters.lakehouse.tables import changes, commits, constraints, deletes, parquet, reader, schema
 from dbt.adapters.lakehouse.tables import metadata as tables
+from dbt.adapters.lakehouse.tables.commits import Change
 from dbt.adapters.lakehouse.tables.duckdb_types import fold, quote, to_duckdb
-from dbt.adapters.lakehouse.tables.metadata import Change, Table
+from dbt.adapters.lakehouse.tables.metadata import Table
 from dbt.adapters.lakehouse.tables.reader import FILE, POSITION
 from dbt.adapters.lakehouse.tables.values import Constraints, Written
 
@@ -146,7 +147,7 @@ def _replace(con: duckdb.DuckDBPyConnection, table: Table, gone: str, new: str |
         )
         constraints.check(con, table, change, wanted)
         return tables.describe(
-            tables.commit(table, change, made), rows_written=inserted, rows_deleted=sum(counts.values())
+            commits.commit(table, change, made), rows_written=inserted, rows_deleted=sum(counts.values())
         )
 
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from pyiceberg.table.snapshots import Operation
 
 from dbt.adapters.lakehouse.errors import ConfigError, SchemaMismatch, TableError
-from dbt.adapters.lakehouse.tables import changes, constraints, parquet, partitions, reader, schema
+from dbt.adapters.lakehouse.tables import changes, commits, constraints, parquet, partitions, reader, schema
 from dbt.adapters.lakehouse.tables import metadata as tables
 from dbt.adapters.lakehouse.tables.changes import OnSchemaChange
+from dbt.adapters.lakehouse.tables.commits import Change
 from dbt.adapters.lakehouse.tables.duckdb_types import quote
 from dbt.adapters.lakehouse.tables.evolve import find
-from dbt.adapters.lakehouse.tables.metadata import Change, Table
+from dbt.adapters.lakehouse.tables.metadata import Table
 from dbt.adapters.lakehouse.tables.parquet import Attempt
 from dbt.adapters.lakehouse.tables.schema import MEANINGS, QueryColumn
 from dbt.adapters.lakehouse.tables.values import Constraints, TableSpec, Written
@@ -90,7 +91,7 @@ def evolve(con: duckdb.DuckDBPyConnection, query: str, base: str, on_schema_chan
     with parquet.attempt(table.metadata.location) as made:
         if plan.rewritten:
             return _rewritten(con, table, plan.metadata, made).metadata_location
-        return tables.save(table.with_metadata(plan.metadata), made).metadata_location
+        return commits.save(table.with_metadata(plan.metadata), made).metadata_location
 
 
 def _new_metadata(columns: Sequence[QueryColumn], spec: TableSpec, previous: TableMetadataV2 | None) -> TableMetadataV2:
@@ -179,7 +180,7 @@ def _rewritten(con: duckdb.DuckDBPyConnection, table: Table, metadata: TableMeta
         ) from error
     removed = {f.path for f in (*table.data, *table.deletes)}
     change = Change(operation=Operation.OVERWRITE, added=added, removed=removed, update=dict(metadata))
-    return tables.commit(table, change, made)
+    return commits.commit(table, change, made)
 
 
 def _replaced(table: Table, added: Sequence[DataFile]) -> set[str]:
@@ -200,7 +201,7 @@ def _commit(
     con: duckdb.DuckDBPyConnection, table: Table, change: Change, wanted: Constraints, made: Attempt
 ) -> Written:
     constraints.check(con, table, change, wanted)
-    committed = tables.commit(table, change, made)
+    committed = commits.commit(table, change, made)
     return tables.describe(
         committed,
         rows_written=sum(f.record_count for f in change.added),
