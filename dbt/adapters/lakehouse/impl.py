@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from multiprocessing.context import SpawnContext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.base.impl import ConstraintSupport
 from dbt.adapters.base.meta import available
+from dbt.adapters.base.relation import BaseRelation
 from dbt.adapters.capability import Capability, CapabilityDict, CapabilitySupport, Support
 from dbt.adapters.contracts.connection import AdapterResponse
 from dbt.adapters.contracts.relation import RelationType
@@ -26,7 +28,7 @@ from dbt.adapters.lakehouse.column import LakehouseColumn
 from dbt.adapters.lakehouse.connections import LakehouseConnectionManager, dbt_errors
 from dbt.adapters.lakehouse.credentials import LakehouseCredentials
 from dbt.adapters.lakehouse.events import Invocation
-from dbt.adapters.lakehouse.lake.base import Build, Built, Lake, Name, PythonSource
+from dbt.adapters.lakehouse.lake.base import Build, Built, Lake, Name, PythonSource, Session
 from dbt.adapters.lakehouse.relation import LakehouseRelation
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ class LakehouseAdapter(SQLAdapter):
     Column = LakehouseColumn
     connections: LakehouseConnectionManager
 
-    CONSTRAINT_SUPPORT: ClassVar[dict[ConstraintType, ConstraintSupport]] = {
+    CONSTRAINT_SUPPORT = {  # noqa: RUF012 # declared by dbt
         ConstraintType.check: ConstraintSupport.ENFORCED,
         ConstraintType.not_null: ConstraintSupport.ENFORCED,
         ConstraintType.unique: ConstraintSupport.ENFORCED,
@@ -73,7 +75,8 @@ class LakehouseAdapter(SQLAdapter):
     @property
     def credentials(self) -> LakehouseCredentials:
         """The profile's output."""
-        return self.config.credentials  # type: ignore[return-value]
+        credentials: LakehouseCredentials = self.config.credentials
+        return credentials
 
     def lake(self) -> Lake:
         """The lake, opened on first use."""
@@ -100,6 +103,11 @@ class LakehouseAdapter(SQLAdapter):
         return "lakehouse"
 
     @classmethod
+    def quote(cls, identifier: str) -> str:
+        """A name as SQL takes it whatever it holds."""
+        return '"' + identifier.replace('"', '""') + '"'
+
+    @classmethod
     def date_function(cls) -> str:
         """SQL for now."""
         return "now()"
@@ -112,7 +120,7 @@ class LakehouseAdapter(SQLAdapter):
     def cancel_open_connections(self) -> Any:
         """Interrupt every thread's job."""
         self.invocation.cancel()
-        return super().cancel_open_connections()
+        return super().cancel_open_connections()  # type: ignore[no-untyped-call]
 
     def cleanup_connections(self) -> None:
         """Give back all workers and close the lake; it opens again if it is wanted again."""
@@ -164,31 +172,31 @@ class LakehouseAdapter(SQLAdapter):
         """Whether a schema exists."""
         return schema.lower() in (name.lower() for name in self.list_schemas(database))
 
-    def create_schema(self, relation: LakehouseRelation) -> None:
+    def create_schema(self, relation: BaseRelation) -> None:
         """Create a schema if it does not exist."""
         with dbt_errors():
             self._session().execute(f"CREATE SCHEMA IF NOT EXISTS {relation.without_identifier()}")
         self.commit_if_has_connection()
 
-    def drop_schema(self, relation: LakehouseRelation) -> None:
+    def drop_schema(self, relation: BaseRelation) -> None:
         """Drop a schema and what it holds."""
         with dbt_errors():
             self._session().execute(f"DROP SCHEMA IF EXISTS {relation.without_identifier()} CASCADE")
         self.commit_if_has_connection()
         self.cache.drop_schema(relation.database, relation.schema)
 
-    def list_relations_without_caching(self, schema_relation: LakehouseRelation) -> list[LakehouseRelation]:
+    def list_relations_without_caching(self, schema_relation: BaseRelation) -> list[BaseRelation]:
         """Tables and views of a schema."""
         database = schema_relation.database or self._database
         with dbt_errors():
             entries = self._session().relations(database, schema_relation.schema)
         return [LakehouseRelation.of(database, entry) for entry in entries]
 
-    def get_columns_in_relation(self, relation: LakehouseRelation) -> list[LakehouseColumn]:
+    def get_columns_in_relation(self, relation: BaseRelation) -> list[LakehouseColumn]:
         """Columns of a table from the catalog; of a view, or of a temporary relation, as DuckDB sees it now."""
         with dbt_errors():
             session = self._session()
-            entry = session.lookup(relation.lake_name(self._database)) if relation.schema else None
+            entry = session.lookup(self._name(relation)) if relation.schema else None
             if isinstance(entry, TableEntry):
                 return [LakehouseColumn.typed(column.name, column.type) for column in entry.columns]
             if relation.schema and entry is None:
@@ -196,28 +204,28 @@ class LakehouseAdapter(SQLAdapter):
             columns = session.describe(f"SELECT * FROM {relation}")
             return [LakehouseColumn.typed(column.name, column.type) for column in columns]
 
-    def drop_relation(self, relation: LakehouseRelation) -> None:
+    def drop_relation(self, relation: BaseRelation) -> None:
         """Drop a table or view, whichever it is."""
         self.cache_dropped(relation)
         with dbt_errors():
             session = self._session()
-            entry = session.lookup(relation.lake_name(self._database)) if relation.schema else None
+            entry = session.lookup(self._name(relation)) if relation.schema else None
             kind = "VIEW" if isinstance(entry, ViewEntry) else "TABLE"
             session.execute(f"DROP {kind} IF EXISTS {relation} CASCADE")
 
-    def rename_relation(self, from_relation: LakehouseRelation, to_relation: LakehouseRelation) -> None:
+    def rename_relation(self, from_relation: BaseRelation, to_relation: BaseRelation) -> None:
         """Rename a table or view within its schema."""
         self.cache_renamed(from_relation, to_relation)
         with dbt_errors():
             name = '"' + (to_relation.identifier or "").replace('"', '""') + '"'
             self._session().execute(f"ALTER TABLE {from_relation} RENAME TO {name}")
 
-    def truncate_relation(self, relation: LakehouseRelation) -> None:
+    def truncate_relation(self, relation: BaseRelation) -> None:
         """Delete all rows."""
         with dbt_errors():
             self._session().execute(f"TRUNCATE TABLE {relation}")
 
-    def expand_column_types(self, goal: LakehouseRelation, current: LakehouseRelation) -> None:
+    def expand_column_types(self, goal: BaseRelation, current: BaseRelation) -> None:
         """DuckDB's text has no length to expand."""
 
     @available.parse(lambda *a, **k: [])
@@ -230,8 +238,8 @@ class LakehouseAdapter(SQLAdapter):
 
     def get_rows_different_sql(
         self,
-        relation_a: LakehouseRelation,
-        relation_b: LakehouseRelation,
+        relation_a: BaseRelation,
+        relation_b: BaseRelation,
         column_names: list[str] | None = None,
         except_operator: str = "EXCEPT",
     ) -> str:
@@ -249,20 +257,20 @@ class LakehouseAdapter(SQLAdapter):
     def _get_one_catalog_by_relations(
         self, information_schema: Any, relations: Iterable[Any], used_schemas: frozenset[tuple[str, str]]
     ) -> agate.Table:
-        wanted = [relation.lake_name(self._database) for relation in relations]
+        wanted = [self._name(relation) for relation in relations]
         with dbt_errors():
             return catalog_queries.catalog_of(self._session(), wanted)
 
-    def get_catalog_for_single_relation(self, relation: LakehouseRelation) -> Any:
+    def get_catalog_for_single_relation(self, relation: BaseRelation) -> Any:
         """Catalog information of one relation."""
         with dbt_errors():
-            return catalog_queries.single(self._session(), relation.lake_name(self._database))
+            return catalog_queries.single(self._session(), self._name(relation))
 
     # materializations: one call each
 
     @available.parse(lambda *a, **k: AdapterResponse("OK"))
     def build_table(
-        self, node: Mapping[str, Any], relation: LakehouseRelation, code: str, sql_header: str | None = None
+        self, node: Mapping[str, Any], relation: BaseRelation, code: str, sql_header: str | None = None
     ) -> AdapterResponse:
         """Make or replace a table from SQL or Python."""
         with dbt_errors():
@@ -270,13 +278,14 @@ class LakehouseAdapter(SQLAdapter):
 
     @available.parse(lambda *a, **k: AdapterResponse("OK"))
     def build_view(
-        self, node: Mapping[str, Any], relation: LakehouseRelation, sql: str, sql_header: str | None = None
+        self, node: Mapping[str, Any], relation: BaseRelation, sql: str, sql_header: str | None = None
     ) -> AdapterResponse:
         """Make or replace a view."""
         with dbt_errors():
             self._session().create_view(
-                relation.lake_name(self._database),
-                self._commented(sql),
+                self._name(relation),
+                # Without dbt's query comment, which names target and version: the same view must be the same entry.
+                sql,
                 node=node["unique_id"],
                 setup=_setup(sql_header),
                 provenance=_provenance(node),
@@ -285,9 +294,7 @@ class LakehouseAdapter(SQLAdapter):
         return AdapterResponse(_message="CREATE VIEW", code="CREATE VIEW")
 
     @available.parse(lambda *a, **k: AdapterResponse("OK"))
-    def build_seed(
-        self, node: Mapping[str, Any], relation: LakehouseRelation, agate_table: agate.Table
-    ) -> AdapterResponse:
+    def build_seed(self, node: Mapping[str, Any], relation: BaseRelation, agate_table: agate.Table) -> AdapterResponse:
         """Make or replace a table from a seed's file, with the types that dbt found or that ``column_types`` says."""
         config = node["config"]
         overrides = config.get("column_types") or {}
@@ -311,7 +318,7 @@ class LakehouseAdapter(SQLAdapter):
     def build_incremental(
         self,
         node: Mapping[str, Any],
-        relation: LakehouseRelation,
+        relation: BaseRelation,
         code: str,
         full_refresh: bool,
         strategy: str,
@@ -321,37 +328,31 @@ class LakehouseAdapter(SQLAdapter):
         """Make the table, or change it by the strategy; ``strategy_sql`` is dbt's macro for it."""
         with dbt_errors():
             session = self._session()
-            existing = session.lookup(relation.lake_name(self._database))
+            existing = session.lookup(self._name(relation))
             if not isinstance(existing, TableEntry) or full_refresh:
                 return self._respond(session.build(self._create(node, relation, code, sql_header)))
-            create = self._create(node, relation, code, sql_header)
-            common = {
-                "name": create.name,
-                "setup": create.setup,
-                "on_schema_change": nodes.schema_change(node),
-                "constraints": create.constraints,
-                "node": create.node,
-                "provenance": create.provenance,
-            }
-            if strategy in ("append", "insert_overwrite"):
-                mode = "append" if strategy == "append" else "overwrite"
-                return self._respond(session.build(Build(mode=mode, sql=create.sql, python=create.python, **common)))
-            return self._respond(self._merge(node, relation, create, existing, strategy, strategy_sql, common))
+            change = dataclasses.replace(
+                self._create(node, relation, code, sql_header), on_schema_change=nodes.schema_change(node)
+            )
+            if strategy == "append":
+                return self._respond(session.build(dataclasses.replace(change, mode="append")))
+            if strategy == "insert_overwrite":
+                return self._respond(session.build(dataclasses.replace(change, mode="overwrite")))
+            return self._respond(self._merge(node, relation, change, existing, strategy, strategy_sql))
 
     def _merge(
         self,
         node: Mapping[str, Any],
-        relation: LakehouseRelation,
-        create: Build,
+        relation: BaseRelation,
+        change: Build,
         existing: TableEntry,
         strategy: str,
         strategy_sql: Callable[[dict[str, Any]], str],
-        common: Mapping[str, Any],
     ) -> Built:
         session = self._session()
-        with self._rows_of(create) as sql:
-            incoming = session.describe(sql, create.setup)
-            evolving = common["on_schema_change"] in ("append_new_columns", "sync_all_columns")
+        with self._rows_of(change) as sql:
+            incoming = session.describe(sql, change.setup)
+            evolving = change.on_schema_change in ("append_new_columns", "sync_all_columns")
             columns = incoming if evolving else existing.columns
             source = self.Relation.create(
                 identifier=f"{relation.identifier}__dbt_tmp", quote_policy={"identifier": True}
@@ -366,15 +367,17 @@ class LakehouseAdapter(SQLAdapter):
                     "incremental_predicates": config.get("predicates") or config.get("incremental_predicates"),
                 }
             )
-            build = Build(
-                mode="merge",
-                sql=sql,
-                source=source.identifier,
-                statements=tuple(_statements(statements)),
-                matching=nodes.matching(node, strategy, str(source)),
-                **common,
+            return session.build(
+                dataclasses.replace(
+                    change,
+                    mode="merge",
+                    sql=sql,
+                    python=None,
+                    source=source.identifier,
+                    statements=tuple(_statements(statements)),
+                    matching=nodes.matching(node, strategy, str(source)),
+                )
             )
-            return session.build(build)
 
     @contextlib.contextmanager
     def _rows_of(self, build: Build) -> Iterator[str]:
@@ -394,7 +397,7 @@ class LakehouseAdapter(SQLAdapter):
     def build_snapshot(
         self,
         node: Mapping[str, Any],
-        relation: LakehouseRelation,
+        relation: BaseRelation,
         staging_sql: str,
         scd_id: str,
         merge_sql: Callable[..., str],
@@ -412,7 +415,7 @@ class LakehouseAdapter(SQLAdapter):
             )
             statements = merge_sql(target=relation, source=source, insert_cols=[self.quote(c.name) for c in columns])
             build = Build(
-                name=relation.lake_name(self._database),
+                name=self._name(relation),
                 mode="merge",
                 sql=staging_sql,
                 setup=setup,
@@ -427,11 +430,11 @@ class LakehouseAdapter(SQLAdapter):
             return self._respond(session.build(build))
 
     @available.parse(lambda *a, **k: None)
-    def document(self, node: Mapping[str, Any], relation: LakehouseRelation) -> None:
+    def document(self, node: Mapping[str, Any], relation: BaseRelation) -> None:
         """Bring comments up to date on a relation that this run changed without making it anew."""
         with dbt_errors():
             session = self._session()
-            entry = session.lookup(relation.lake_name(self._database))
+            entry = session.lookup(self._name(relation))
             if not isinstance(entry, TableEntry | ViewEntry):
                 return
             kind = "VIEW" if isinstance(entry, ViewEntry) else "TABLE"
@@ -456,14 +459,14 @@ class LakehouseAdapter(SQLAdapter):
             )
         return condition
 
-    def _create(self, node: Mapping[str, Any], relation: LakehouseRelation, code: str, sql_header: str | None) -> Build:
+    def _create(self, node: Mapping[str, Any], relation: BaseRelation, code: str, sql_header: str | None) -> Build:
         python = node.get("language") == "python"
         source = None
         if python:
             path = str(Path(node.get("root_path") or "", node["original_file_path"]))
             source = PythonSource(code=code, path=path, reads=(*nodes.python_reads(code), str(relation)))
         return Build(
-            name=relation.lake_name(self._database),
+            name=self._name(relation),
             sql=None if python else self._commented(code),
             python=source,
             setup=_setup(sql_header),
@@ -489,7 +492,8 @@ class LakehouseAdapter(SQLAdapter):
             identifier=parsed_model["alias"],
             type=RelationType.Table,
         )
-        return self.build_table(parsed_model, relation, compiled_code)
+        response: AdapterResponse = self.build_table(parsed_model, relation, compiled_code)
+        return response
 
     # what inherited macros ask
 
@@ -554,8 +558,15 @@ class LakehouseAdapter(SQLAdapter):
         """dbt-duckdb asks for names of temporary tables that are not needed here."""
         return ""
 
-    def _session(self) -> Any:
+    def _session(self) -> Session:
         return self.connections.session()
+
+    def _name(self, relation: BaseRelation) -> Name:
+        return Name(
+            database=relation.database or self._database,
+            schema=relation.schema or "",
+            name=relation.identifier or "",
+        )
 
     @property
     def _database(self) -> str:

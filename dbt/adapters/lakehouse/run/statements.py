@@ -336,6 +336,15 @@ _BY_WORD: dict[str, Callable[[_Reader], Statement]] = {
 _parsers = threading.local()
 
 
+def _serialized(sql: str) -> dict[str, Any]:
+    """DuckDB's syntax tree of a SELECT; of anything else, a tree that says ``error``."""
+    # A literal, since a parameter makes DuckDB import pandas to see whether it is a frame.
+    literal = sql.replace("'", "''")
+    found = _parser().execute(f"SELECT json_serialize_sql('{literal}')").fetchone()
+    tree: dict[str, Any] = json.loads(found[0]) if found else {"error": True}
+    return tree
+
+
 def _parser() -> duckdb.DuckDBPyConnection:
     connection: duckdb.DuckDBPyConnection | None = getattr(_parsers, "connection", None)
     if connection is None:
@@ -360,8 +369,7 @@ def requalify(sql: str, rename: Callable[[Reference], tuple[str, str, str] | Non
 
     Names of CTEs are left alone. What DuckDB's parser does not take (PIVOT) is returned as it is.
     """
-    text = _parser().execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
-    tree: dict[str, Any] = json.loads(text[0]) if text else {"error": True}
+    tree = _serialized(sql)
     if tree.get("error"):
         return sql
     nodes = list(_walk(tree))
@@ -414,8 +422,7 @@ _CATALOG_SCHEMAS = ("information_schema", "pg_catalog")
 @functools.lru_cache(maxsize=4096)
 def reads(sql: str) -> Reads:
     """What a statement reads. Exact for SELECT, a superset for everything else."""
-    text = _parser().execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
-    tree: dict[str, Any] = json.loads(text[0]) if text else {"error": True}
+    tree = _serialized(sql)
     if tree.get("error"):
         return _guess(sql)
     relations: set[Reference] = set()
