@@ -113,7 +113,8 @@ class Invocation:
         if run.branch is not None:
             logger.info(
                 f"Nothing was published: what this run wrote is on branch {run.branch}. "
-                f"Look at it with `lakehouse tables --ref {run.branch}`, fix the cause and `dbt retry`"
+                f"Look at it with `lakehouse tables --ref {run.branch}`; fix the cause, then build again what you changed, "
+                "or `dbt retry` what failed"
             )
 
     def publish(self) -> None:

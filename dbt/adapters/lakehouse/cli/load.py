@@ -22,7 +22,7 @@ from dbt.adapters.lakehouse.cli.output import DIM, ID, NAME
 from dbt.adapters.lakehouse.cli.progress import reading
 from dbt.adapters.lakehouse.cli.sources import CsvDialect, Source
 from dbt.adapters.lakehouse.cli.words import duration, plural, size
-from dbt.adapters.lakehouse.errors import ConfigError, LakehouseError, NotInLake, SqlError
+from dbt.adapters.lakehouse.errors import ConfigError, LakehouseError, MergeConflict, NotInLake, SqlError
 
 if TYPE_CHECKING:
     from dbt.adapters.lakehouse.lake.base import Built, Lake, Session
@@ -112,11 +112,8 @@ def _import(cli: Cli, lake: Lake, wish: Import, *, is_new: bool) -> tuple[Built,
         from_branch=start,
         default_schema=cli.default_schema,
         author=cli.author,
-        provenance={
-            "tool": COMMAND,
-            "sources": list(wish.source.files),
-            **({"why": wish.message} if wish.message else {}),
-        },
+        message=wish.message or f"Import {wish.name}",
+        provenance={"tool": COMMAND, "sources": list(wish.source.files)},
     )
     run = lake.open_run(request)
     started = time.perf_counter()
@@ -129,15 +126,19 @@ def _import(cli: Cli, lake: Lake, wish: Import, *, is_new: bool) -> tuple[Built,
         )
     except BaseException as error:
         run.fail(str(error) or "interrupted", abandoned=not isinstance(error, Exception))
+        # After a conflict the table is whole, and the message says on which branch.
+        if not isinstance(error, MergeConflict):
+            _forget(lake, run.branch)
         if is_new and wish.branch != start:
             _forget(lake, wish.branch, start)
         raise
 
 
-def _forget(lake: Lake, branch: str, start: str) -> None:
-    """Delete a branch that the run made, unless somebody has used it meanwhile."""
+def _forget(lake: Lake, branch: str | None, start: str | None = None) -> None:
+    """Delete a branch that the run made; one that started somewhere only while it is still there."""
     with contextlib.suppress(LakehouseError):
-        lake.catalog.delete_ref(branch, expected=lake.catalog.resolve(start).id)
+        if branch is not None:
+            lake.catalog.delete_ref(branch, expected=lake.catalog.resolve(start or branch).id)
 
 
 def _build(cli: Cli, session: Session, wish: Import) -> Built:

@@ -58,6 +58,7 @@ class LakeRun:
         self.executor = executor
         self.settings = settings
         self.request = request
+        self._opened_at = datetime.now(UTC)
         self.live = request.publish is PublishMode.EACH_NODE
         self._lock = threading.RLock()
         self._own: Snapshot | None = None
@@ -189,7 +190,7 @@ class LakeRun:
             command=self.request.command,
             status=RunStatus.OPEN,
             owner=this_process(),
-            started_at=now,
+            started_at=self._opened_at,
             heartbeat_at=now,
             continues=continued.id if continued is not None else None,
         )
@@ -228,7 +229,7 @@ class LakeRun:
             record.branch,
             record.target,
             author=self.request.author,
-            message=f"Publish {self.request.command} (run {record.id[:8]})",
+            message=self.request.message or f"Publish {self.request.command} (run {record.id[:8]})",
             run=record.id,
             provenance=dict(self.request.provenance),
         )
