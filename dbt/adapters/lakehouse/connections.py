@@ -175,4 +175,4 @@ class LakehouseConnectionManager(SQLConnectionManager):
         """Close dbt's idea of a transaction, if it has one."""
         connection = self.get_if_exists()
         if connection is not None and connection.transaction_open:
-            self.commit()
+            self.commit()  # type: ignore[no-untyped-call]

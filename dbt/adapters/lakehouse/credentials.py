@@ -38,7 +38,7 @@ class LakehouseCredentials(Credentials):
 
     @classmethod
     def __pre_deserialize__(cls, data: dict[Any, Any]) -> dict[Any, Any]:
-        data = super().__pre_deserialize__(data)
+        data = super().__pre_deserialize__(data)  # type: ignore[no-untyped-call]
         try:
             profile.validate(data)
         except ConfigError as error:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.lakehouse.errors import ConfigError
 from dbt.adapters.lakehouse.tables.values import Column, Constraints
+
+if TYPE_CHECKING:
+    from dbt.adapters.lakehouse.lake.base import SchemaChange
 
 Node = Mapping[str, Any]
 
@@ -117,14 +120,15 @@ def _declared(node: Node) -> Iterable[tuple[tuple[str, ...], Mapping[str, Any]]]
         yield tuple(item.get("columns") or ()), item
 
 
-def schema_change(node: Node) -> str:
+def schema_change(node: Node) -> SchemaChange:
     """``on_schema_change``, checked."""
-    value = node["config"].get("on_schema_change") or "ignore"
+    value: Any = node["config"].get("on_schema_change") or "ignore"
     if value not in _SCHEMA_CHANGES:
         raise ConfigError(
             f"model configuration 'on_schema_change' is {value!r}; right are {', '.join(_SCHEMA_CHANGES)}"
         )
-    return str(value)
+    known: SchemaChange = value
+    return known
 
 
 def python_reads(code: str) -> tuple[str, ...]:

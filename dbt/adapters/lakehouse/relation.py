@@ -8,7 +8,6 @@ from dbt.adapters.base.relation import BaseRelation
 from dbt.adapters.contracts.relation import RelationType
 
 from dbt.adapters.lakehouse.catalog.model import Entry, ViewEntry
-from dbt.adapters.lakehouse.run.values import Name
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -25,7 +24,3 @@ class LakehouseRelation(BaseRelation):
         return cls.create(
             database=database, schema=entry.schema, identifier=entry.name, type=kind, quote_policy=quoting
         )
-
-    def lake_name(self, database: str) -> Name:
-        """Its full name; ``database`` where it names none."""
-        return Name(database=self.database or database, schema=self.schema or "", name=self.identifier or "")

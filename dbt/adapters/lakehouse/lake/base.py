@@ -73,6 +73,10 @@ class Session(Protocol):
         """All entries, or those of a schema."""
         ...
 
+    def schemas(self, database: str) -> list[str]:
+        """Names of the schemas in a state of the lake."""
+        ...
+
     def cancel(self) -> None:
         """From any thread: interrupt what runs; it raises ``JobCancelled``."""
         ...
