@@ -5,6 +5,7 @@ from __future__ import annotations
 import linecache
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -27,16 +28,26 @@ def run_model(source: PythonCode, cursor: duckdb.DuckDBPyConnection) -> Any:
     """
     filename = source.path
     # Registered so that tracebacks can show the source line even where the file itself is not at hand.
-    linecache.cache[filename] = (len(source.code), None, source.code.splitlines(keepends=True), filename)
+    code = "\n" * _lines_before(filename) + source.code
+    linecache.cache[filename] = (len(code), None, code.splitlines(keepends=True), filename)
     namespace: dict[str, Any] = {"__name__": "__dbt_python_model__", "__file__": filename}
     try:
-        exec(compile(source.code, filename, "exec"), namespace)
+        exec(compile(code, filename, "exec"), namespace)
         dbt_object = namespace["dbtObj"](_loader(cursor))
         return namespace["model"](dbt_object, cursor)
     except duckdb.InterruptException:
         raise
     except Exception as error:
         raise PythonModelError(_explain(error, filename)) from error
+
+
+def _lines_before(path: str) -> int:
+    """The empty lines at the beginning of the user's file, which dbt cuts off; none where the file is not at hand."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return 0
+    return text[: len(text) - len(text.lstrip())].count("\n")
 
 
 def _loader(cursor: duckdb.DuckDBPyConnection) -> Callable[[str], duckdb.DuckDBPyRelation]:
