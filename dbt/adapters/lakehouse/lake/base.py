@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from dbt.adapters.lakehouse.catalog.base import Catalog
 from dbt.adapters.lakehouse.catalog.model import Commit, Entry, RunRecord
-from dbt.adapters.lakehouse.run.values import Build, Built, Name, PythonSource, Result, RunRequest, SchemaChange
+from dbt.adapters.lakehouse.jobs.job import SchemaChange
+from dbt.adapters.lakehouse.run.values import Build, Built, Name, PythonSource, Result, RunRequest
 from dbt.adapters.lakehouse.tables.values import Column
 
 if TYPE_CHECKING:
