@@ -6,7 +6,7 @@ import duckdb
 import pytest
 from pyiceberg.table import StaticTable
 
-from dbt.adapters.lakehouse.errors import ConfigError, ConstraintViolated, SchemaMismatch
+from dbt.adapters.lakehouse.errors import ConfigError, ConstraintViolated, SchemaMismatch, TableError
 from dbt.adapters.lakehouse.tables import commits, metadata, reader, writer
 from dbt.adapters.lakehouse.tables.values import Constraints
 
@@ -292,3 +292,12 @@ def test_a_file_size_makes_several_files(lake):
     assert len(lake.rows(table, "h")) == 1000000
     lake.con.execute("SET preserve_insertion_order = false")
     assert writer.create(lake.con, "SELECT 1 AS a", lake.spec("b")).rows == 1
+
+
+def test_a_pivot_over_the_data_is_refused_and_one_over_given_values_is_not(lake):
+    lake.con.execute("CREATE TABLE sales AS SELECT i % 2 AS year, i AS amount FROM range(4) r(i)")
+    table = writer.create(lake.con, "FROM sales PIVOT (sum(amount) FOR year IN (0, 1))", lake.spec())
+    assert lake.rows(table) == [(2, 4)]
+    with pytest.raises((TableError, duckdb.Error)):
+        writer.create(lake.con, "PIVOT sales ON year USING sum(amount)", lake.spec("other"))
+    assert not lake.files("other")
