@@ -97,7 +97,7 @@ def test_a_branch_may_start_anywhere(catalog: SqlCatalog, lakehouse: Lakehouse) 
     assert answer(lakehouse("branch", "create", "old", "--from", "main~1", "--json"))["head"] == first
 
 
-def test_protected_branches_and_main_need_force(catalog: SqlCatalog, lakehouse: Lakehouse) -> None:
+def test_protected_branches_need_force_and_main_stays(catalog: SqlCatalog, lakehouse: Lakehouse) -> None:
     lakehouse("branch", "create", "prod")
     assert answer(lakehouse("branch", "protect", "prod", "--json"))["protected"] is True
     assert "prod (protected)" in lakehouse("branch", "list")[1]
@@ -106,7 +106,7 @@ def test_protected_branches_and_main_need_force(catalog: SqlCatalog, lakehouse: 
     assert lakehouse("branch", "protect", "prod", "--off")[0] == 0
     assert lakehouse("branch", "protect", "prod")[0] == 0
     assert lakehouse("branch", "delete", "prod", "--force")[0] == 0
-    assert lakehouse("branch", "delete", "main")[0] == 1
+    assert lakehouse("branch", "delete", "main", "--force")[0] == 1
 
 
 def test_branches_that_are_not_there(catalog: SqlCatalog, lakehouse: Lakehouse) -> None:

@@ -12,7 +12,7 @@ from dbt.adapters.lakehouse.cli.context import Cli
 from dbt.adapters.lakehouse.cli.options import Group
 from dbt.adapters.lakehouse.cli.output import BAD, CHANGED, DIM, GOOD, ID, NAME, Cell, Column
 from dbt.adapters.lakehouse.cli.words import ago, first_line
-from dbt.adapters.lakehouse.errors import RefNotFound, RefProtected
+from dbt.adapters.lakehouse.errors import RefNotFound
 
 STATE_STYLES = {
     "active": "",
@@ -93,13 +93,11 @@ def create_branch(cli: Cli, name: str, start: str | None) -> None:
 
 @branch.command("delete")
 @click.argument("name", shell_complete=complete.branches)
-@click.option("--force", "-f", is_flag=True, help="Even main, and even if it is protected.")
+@click.option("--force", "-f", is_flag=True, help="Even if it is protected.")
 @click.pass_obj
 def delete_branch(cli: Cli, name: str, force: bool) -> None:
     """Delete a branch; its commits can be read by their ids until garbage is collected."""
     ref = _named(cli, name, RefKind.BRANCH)
-    if name == "main" and not force:
-        raise RefProtected("branch 'main' is where other branches start from; --force deletes it all the same")
     if ref.protected and force:
         cli.catalog.protect(name, False)
     cli.catalog.delete_ref(name, expected=ref.commit)
