@@ -185,6 +185,16 @@ def test_cancel_ends_what_runs_within_a_moment(lake: EmbeddedLake, open_run: Ope
     assert [record.status for record in lake.runs()] == [RunStatus.ABANDONED]
 
 
+def test_a_macro_holds_for_the_whole_run_on_every_worker(open_run: OpenRun) -> None:
+    run = open_run()
+    hook = run.session()
+    hook.execute("CREATE MACRO twice(a) AS a * 2; CREATE OR REPLACE MACRO thrice(a) AS twice(a) + a")
+    other = run.session()
+    assert other.execute("SELECT thrice(2)").rows == [(6,)]
+    hook.close()
+    assert run.session().execute("SELECT twice(2)").rows == [(4,)]
+
+
 def record(**more: Any) -> RunRecord:
     now = datetime.now(UTC)
     keys = {"id": "r", "branch": "run/r", "target": "main", "base": "c", "command": "x", "status": RunStatus.OPEN}

@@ -69,6 +69,7 @@ class LakeRun:
         self._keys: defaultdict[Key, threading.RLock] = defaultdict(threading.RLock)
         self._sessions: weakref.WeakSet[RunSession] = weakref.WeakSet()
         self._others: dict[str, Snapshot] = {}
+        self.definitions: tuple[str, ...] = ()
 
     # reading
 
@@ -141,6 +142,11 @@ class LakeRun:
         """
         if self._cancelled_by not in (None, threading.get_ident()):
             raise JobCancelled(f"run {self.request.id[:8]} was cancelled")
+
+    def define(self, statement: str) -> None:
+        """Let sessions opened from now on begin with this statement: macros live in a worker, and there are several."""
+        with self._lock:
+            self.definitions = (*self.definitions, statement)
 
     # writing
 

@@ -64,6 +64,10 @@ class RunSession:
             statement = parse(text)
             if statement.kind in (Kind.SELECT, Kind.OTHER):
                 result = self._query(text, fetch=fetch, limit=limit)
+            elif statement.kind is Kind.DEFINE:
+                result = self._query(text, fetch=fetch, limit=limit)
+                if self.run is not None and statement.body is not None:
+                    self.run.define(statement.body)
             elif statement.kind is Kind.ROLLBACK:
                 raise SqlError(
                     "ROLLBACK is not supported: the run is the transaction, and BEGIN and COMMIT within it do nothing; "
@@ -121,6 +125,7 @@ class RunSession:
             raise JobCancelled("the session was cancelled")
         if self._lease is None:
             self._lease = self._executor.lease()
+            setup = (*self.run.definitions, *setup) if self.run is not None else setup
         job = Job(
             key=uuid.uuid4().hex,
             database=self.database,

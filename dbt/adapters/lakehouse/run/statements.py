@@ -20,7 +20,10 @@ from dbt.adapters.lakehouse.run.tokens import Token, cut, name_chains, tokenize
 
 
 class Kind(enum.Enum):
-    """What a statement does. OTHER runs in the worker's own DuckDB and does not concern the lake."""
+    """What a statement does. OTHER runs in the worker's own DuckDB and does not concern the lake.
+
+    DEFINE (CREATE MACRO) does so too, but holds for the whole run.
+    """
 
     SELECT = enum.auto()
     INSERT = enum.auto()
@@ -38,6 +41,7 @@ class Kind(enum.Enum):
     COMMENT = enum.auto()
     TRANSACTION = enum.auto()
     ROLLBACK = enum.auto()
+    DEFINE = enum.auto()
     OTHER = enum.auto()
 
 
@@ -243,6 +247,10 @@ def _parse_create(reader: _Reader) -> Statement:
     temporary = reader.take("temp") or reader.take("temporary") or reader.take("local", "temporary")
     word = reader.word()
     kind = {"table": Kind.CREATE_TABLE, "view": Kind.CREATE_VIEW, "schema": Kind.CREATE_SCHEMA}.get(word)
+    if word in ("macro", "function") and not temporary:
+        # Other workers repeat it, and may have done so before.
+        again = "CREATE OR REPLACE " + cut(reader.sql, reader.tokens[reader.at].start)
+        return Statement(kind=Kind.DEFINE, sql=reader.sql, body=again)
     if kind is None:
         return Statement(kind=Kind.OTHER, sql=reader.sql)
     reader.at += 1
