@@ -70,9 +70,8 @@ def test_globs_find_each_file_once_in_order_and_match_columns_by_name() -> None:
 
 def test_folders_below_a_glob_may_be_partitions_and_those_above_are_not(folder: Path) -> None:
     write("env=prod/year=2013/a.csv", "x\n1\n")
-    assert rows(looked_up("env=prod/*/a.csv")) == [(1, 2013)] or rows(looked_up("env=prod/*/a.csv")) == [
-        (1, "prod", 2013)
-    ]
+    assert rows(looked_up("env=prod/*/a.csv")) == [(1, 2013)]
+    assert rows(looked_up("*/*/a.csv")) == [(1, "prod", 2013)]
     assert rows(looked_up("env=prod/year=2013/*.csv")) == [(1,)]
     assert rows(looked_up("env=prod/year=2013/a.csv")) == [(1,)]
 

@@ -39,23 +39,32 @@ class CsvDialect:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Files of one format. ``partitioned`` if folders such as ``year=2013`` give columns."""
+    """Files of one format. ``partitions``: columns that folders such as ``year=2013`` below a glob give."""
 
     files: tuple[str, ...]
     format: str
     size_bytes: int
-    partitioned: bool = False
+    partitions: tuple[str, ...] = ()
     dialect: CsvDialect = field(default_factory=CsvDialect)
 
     def select(self, *, types: Mapping[str, str] | None = None, sample_all: bool = False) -> str:
         """The rows of all files; columns are matched by name."""
         files = ", ".join(_literal(_no_glob(file)) for file in self.files)
-        options = ["union_by_name = true", f"hive_partitioning = {str(self.partitioned).lower()}"]
+        options = ["union_by_name = true", f"hive_partitioning = {str(bool(self.partitions)).lower()}"]
         if self.format == "csv":
             options += self._csv_options(types or {})
         if sample_all and self.format != "parquet":
             options.append("sample_size = -1")
-        return f"SELECT * FROM read_{self.format}([{files}], {', '.join(options)})"
+        return f"SELECT {self._columns()} FROM read_{self.format}([{files}], {', '.join(options)})"
+
+    def _columns(self) -> str:
+        """Everything but columns from folders above the glob, which say where the files are and not what is in them."""
+        if not self.partitions:
+            return "*"
+        found = {part.partition("=")[0] for file in self.files for part in Path(file).parent.parts if "=" in part}
+        above = sorted(found - set(self.partitions))
+        quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in above)
+        return f"* EXCLUDE ({quoted})" if above else "*"
 
     def _csv_options(self, types: Mapping[str, str]) -> list[str]:
         # Left alone, DuckDB skips lines at the top until the rest looks regular: rows would be lost without a word.
@@ -78,10 +87,10 @@ class Source:
 def find(sources: Sequence[str], wanted: str | None, dialect: CsvDialect) -> Source:
     """The files that paths and globs lead to, each once. Raises where there is nothing that could be read."""
     files: dict[str, None] = {}
-    partitioned = False
+    partitions: dict[str, None] = {}
     for source in sources:
         for file in _expand(source):
-            partitioned = partitioned or _has_partitions(source, file)
+            partitions |= dict.fromkeys(_partitions(source, file))
             files[os.path.normpath(file)] = None
     formats = {file: wanted or _format_of(file) for file in files}
     if len(set(formats.values())) > 1:
@@ -93,7 +102,7 @@ def find(sources: Sequence[str], wanted: str | None, dialect: CsvDialect) -> Sou
         files=tuple(files),
         format=next(iter(formats.values())),
         size_bytes=sum(sizes),
-        partitioned=partitioned,
+        partitions=tuple(partitions),
         dialect=dialect,
     )
 
@@ -114,10 +123,13 @@ def _expand(source: str) -> list[str]:
     return found
 
 
-def _has_partitions(source: str, file: str) -> bool:
-    """Whether a glob went through folders such as ``year=2013``; the folders it started from do not count."""
-    fixed = re.split(r"[*?\[]", source)[0]
-    return glob.has_magic(source) and "=" in os.path.dirname(file[fixed.rfind("/") + 1 :])  # noqa: PTH120
+def _partitions(source: str, file: str) -> list[str]:
+    """Keys of folders such as ``year=2013`` that a glob went through; the folders it started from do not count."""
+    if not glob.has_magic(source):
+        return []
+    fixed = re.split(r"[*?\[]", os.path.expanduser(source))[0]  # noqa: PTH111
+    below = Path(file[fixed.rfind("/") + 1 :]).parent
+    return [part.partition("=")[0] for part in below.parts if "=" in part]
 
 
 def _format_of(file: str) -> str:
