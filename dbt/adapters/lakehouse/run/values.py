@@ -88,7 +88,8 @@ class RunRequest:
     """What a run is to be.
 
     ``branch`` is the target's branch, created from ``from_branch`` when it does not exist yet. ``continues`` names a run
-    that did not pass and whose branch this one starts from. ``message`` is that of the commit which publishes it. ``default_schema`` is where unqualified names are looked up.
+    that did not pass and whose branch this one starts from. ``message`` is that of the commit which publishes it.
+    ``default_schema`` is where unqualified names are looked up.
     """
 
     id: str
