@@ -335,10 +335,10 @@ class LakehouseAdapter(SQLAdapter):
                 self._create(node, relation, code, sql_header), on_schema_change=nodes.schema_change(node)
             )
             if strategy == "append":
-                return self._respond(session.build(dataclasses.replace(change, mode="append")))
+                return self._respond(session.build(dataclasses.replace(change, mode="append")), "INSERT")
             if strategy == "insert_overwrite":
-                return self._respond(session.build(dataclasses.replace(change, mode="overwrite")))
-            return self._respond(self._merge(node, relation, change, existing, strategy, strategy_sql))
+                return self._respond(session.build(dataclasses.replace(change, mode="overwrite")), "INSERT OVERWRITE")
+            return self._respond(self._merge(node, relation, change, existing, strategy, strategy_sql), "MERGE")
 
     def _merge(
         self,
@@ -427,7 +427,7 @@ class LakehouseAdapter(SQLAdapter):
                 node=node["unique_id"],
                 provenance=_provenance(node),
             )
-            return self._respond(session.build(build))
+            return self._respond(session.build(build), "MERGE")
 
     @available.parse(lambda *a, **k: None)
     def document(self, node: Mapping[str, Any], relation: BaseRelation) -> None:
@@ -481,8 +481,8 @@ class LakehouseAdapter(SQLAdapter):
         return str(self.connections._add_query_comment(sql))
 
     def _respond(self, built: Built, verb: str = "CREATE TABLE") -> AdapterResponse:
-        rows = built.rows_written
-        return AdapterResponse(_message=f"{verb} {rows}" if verb == "INSERT" else "OK", code=verb, rows_affected=rows)
+        rows = max(built.rows_written, built.rows_deleted)
+        return AdapterResponse(_message=f"{verb} {rows}", code=verb, rows_affected=rows)
 
     def submit_python_job(self, parsed_model: dict[str, Any], compiled_code: str) -> AdapterResponse:
         """A Python model of a materialization that is not ours: its table is made under the model's name."""
