@@ -1,5 +1,6 @@
 """``dbt.tests.adapter.persist_docs.test_persist_docs``."""
 
+import pytest
 from dbt.tests.adapter.persist_docs.test_persist_docs import (
     BasePersistDocs,
     BasePersistDocsAllColumnsMissing,
@@ -8,6 +9,7 @@ from dbt.tests.adapter.persist_docs.test_persist_docs import (
     BasePersistDocsQuotedColumnCaseSensitive,
     BasePersistDocsQuotedDescriptionNotAppliedOnMismatch,
 )
+from dbt.tests.util import get_artifact, run_dbt, write_file
 
 
 class TestPersistDocs(BasePersistDocs):
@@ -32,3 +34,36 @@ class TestPersistDocsQuotedDescriptionNotAppliedOnMismatch(BasePersistDocsQuoted
 
 class TestPersistDocsCommentOnQuotedColumn(BasePersistDocsCommentOnQuotedColumn):
     pass
+
+
+_SCHEMA = """
+models:
+  - name: grows
+    description: "{0} table"
+    columns:
+      - {{name: id, description: "{0} id's"}}
+      - {{name: Mixed, description: "{0} mixed", quote: true}}
+"""
+_GROWS = """
+{{ config(materialized='incremental', unique_key='id', persist_docs={'relation': true, 'columns': true}) }}
+select 1 as id, 2 as "Mixed"
+"""
+
+
+class TestDocsOfATableThatIsKept:
+    """An incremental run makes no new table, and its comments follow their descriptions all the same."""
+
+    @pytest.fixture(scope="class")
+    def models(self):
+        return {"grows.sql": _GROWS, "schema.yml": _SCHEMA.format("first")}
+
+    def test_comments_follow(self, project):
+        assert self._comments() == ["first table", "first id's", "first mixed"]
+        write_file(_SCHEMA.format("second"), "models", "schema.yml")
+        assert self._comments() == ["second table", "second id's", "second mixed"]
+
+    def _comments(self):
+        run_dbt(["run"])
+        run_dbt(["docs", "generate"])
+        node = get_artifact("target", "catalog.json")["nodes"]["model.test.grows"]
+        return [node["metadata"]["comment"], *(node["columns"][name]["comment"] for name in ("id", "Mixed"))]
