@@ -166,6 +166,7 @@ def _create_table(session: RunSession, statement: Statement, name: Name) -> Resu
     if statement.body is None:
         setup = (f"CREATE OR REPLACE TEMP TABLE {_STAGED} ({statement.columns})",)
         columns = session.describe(f"SELECT * FROM {_STAGED}", setup)
+        _refuse_promises(session, name)
         declared = session.submit(Query(sql=f"DESCRIBE {_STAGED}")).rows
         required = tuple(str(row[0]) for row in declared if row[2] == "NO")
         spec = TableSpec(location=spec.location, table_uuid=spec.table_uuid, constraints=Constraints(not_null=required))
@@ -178,6 +179,25 @@ def _create_table(session: RunSession, statement: Statement, name: Name) -> Resu
     assert answer.written is not None
     _put_table(session, name, answer.written, None, f"Create table {name.schema}.{name.name}", statement.sql)
     return Result(rows_affected=answer.written.rows_written, message=f"CREATE TABLE {answer.written.rows_written}")
+
+
+def _refuse_promises(session: RunSession, name: Name) -> None:
+    """Raise for what later writes would not keep: Iceberg tables have no defaults and no checks.
+
+    Keys are taken as what they are in other warehouses, a remark that nobody enforces.
+    """
+    rows = session.submit(
+        Query(
+            sql=f"SELECT column_name || ' DEFAULT ' || column_default FROM duckdb_columns() WHERE table_name = '{_STAGED}' "
+            "AND column_default IS NOT NULL UNION ALL SELECT constraint_text FROM duckdb_constraints() "
+            f"WHERE table_name = '{_STAGED}' AND constraint_type = 'CHECK'"
+        )
+    ).rows
+    if rows:
+        raise SqlError(
+            f"table {name} cannot be created with {', '.join(str(row[0]) for row in rows)}: lake tables have neither "
+            "defaults nor checks; leave them out, or let a model with a contract check its rows"
+        )
 
 
 def _clone(session: RunSession, statement: Statement, name: Name) -> Result:

@@ -285,7 +285,11 @@ def _parse_drop(reader: _Reader) -> Statement:
     target = reader.name()
     if target is None:
         return Statement(kind=Kind.OTHER, sql=reader.sql)
-    return Statement(kind=kind, sql=reader.sql, target=target, if_exists=if_exists, cascade=reader.take("cascade"))
+    cascade = reader.take("cascade")
+    if reader.word() == ",":
+        # DuckDB itself refuses to drop two at once; to drop the first alone would be worse.
+        return Statement(kind=Kind.OTHER, sql=reader.sql)
+    return Statement(kind=kind, sql=reader.sql, target=target, if_exists=if_exists, cascade=cascade)
 
 
 def _parse_alter(reader: _Reader) -> Statement:
