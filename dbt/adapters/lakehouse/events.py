@@ -7,7 +7,6 @@ one that is still open: dbt was interrupted, or broke.
 
 from __future__ import annotations
 
-import getpass
 import json
 import threading
 import uuid
@@ -18,6 +17,7 @@ from typing import Any
 from dbt.adapters.events.logging import AdapterLogger
 from dbt_common.invocation import get_invocation_id
 
+from dbt.adapters.lakehouse import profile
 from dbt.adapters.lakehouse.connections import dbt_errors
 from dbt.adapters.lakehouse.credentials import LakehouseCredentials
 from dbt.adapters.lakehouse.lake.base import Lake, Run, RunRequest, Session
@@ -67,7 +67,7 @@ class Invocation:
             from_branch=self._credentials.origin_branch(),
             publish=self._credentials.publish_mode() if self.in_command else PublishMode.EACH_NODE,
             default_schema=self._credentials.schema,
-            author=_author(),
+            author=profile.author(),
             continues=self._continues,
             provenance={"command": command, "invocation": invocation},
         )
@@ -99,6 +99,9 @@ class Invocation:
             "seconds": round(result.execution_time, 6),
             "message": result.message,
         }
+        rows = dict(result.adapter_response).get("rows_affected")
+        if rows is not None:
+            self._nodes[data.node_info.unique_id]["rows"] = int(rows)
 
     def _end(self, *, success: bool) -> None:
         run = self._run
@@ -160,10 +163,3 @@ def _current_command() -> str | None:
 
     context = click.get_current_context(silent=True)
     return context.command.name if context is not None else None
-
-
-def _author() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"

@@ -7,6 +7,7 @@ one of ``dbt_project.yml``, which is also where dbt itself stands while it runs.
 from __future__ import annotations
 
 import difflib
+import getpass
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -70,6 +71,17 @@ def publish_mode(profile: Mapping[str, Any]) -> PublishMode:
     mode = profile.get("publish", PublishMode.ON_SUCCESS)
     _publish("publish", mode)
     return PublishMode(mode)
+
+
+def author() -> str:
+    """Who acts: LAKEHOUSE_AUTHOR, else the name of the system's user."""
+    name = os.environ.get("LAKEHOUSE_AUTHOR")
+    if name:
+        return name
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        return "unknown"
 
 
 def validate(profile: Mapping[str, Any]) -> None:

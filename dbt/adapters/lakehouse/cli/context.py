@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
 from collections.abc import Iterator
 from functools import cached_property
@@ -136,14 +135,8 @@ class Cli:
 
     @property
     def author(self) -> str:
-        """Who acts: LAKEHOUSE_AUTHOR, else the name of the system's user."""
-        author = os.environ.get("LAKEHOUSE_AUTHOR")
-        if author:
-            return author
-        try:
-            return getpass.getuser()
-        except (OSError, KeyError):  # a container's user may have no name
-            return "unknown"
+        """Who acts."""
+        return profiles.author()
 
     def target_or_none(self) -> str | None:
         """The target's branch where that can be told."""
