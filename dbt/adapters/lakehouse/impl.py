@@ -17,9 +17,12 @@ from dbt.adapters.capability import Capability, CapabilityDict, CapabilitySuppor
 from dbt.adapters.contracts.connection import AdapterResponse
 from dbt.adapters.contracts.relation import RelationType
 from dbt.adapters.events.logging import AdapterLogger
+from dbt.adapters.events.types import SQLQuery
 from dbt.adapters.sql import SQLAdapter
 from dbt_common.contracts.constraints import ConstraintType
+from dbt_common.events.contextvars import get_node_info
 from dbt_common.events.event_manager_client import add_callback_to_manager
+from dbt_common.events.functions import fire_event
 from dbt_common.exceptions import CompilationError, DbtRuntimeError
 
 from dbt.adapters.lakehouse import catalog_queries, nodes
@@ -274,13 +277,14 @@ class LakehouseAdapter(SQLAdapter):
     ) -> AdapterResponse:
         """Make or replace a table from SQL or Python."""
         with dbt_errors():
-            return self._respond(self._session().build(self._create(node, relation, code, sql_header)))
+            return self._respond(self._build(self._create(node, relation, code, sql_header)))
 
     @available.parse(lambda *a, **k: AdapterResponse("OK"))
     def build_view(
         self, node: Mapping[str, Any], relation: BaseRelation, sql: str, sql_header: str | None = None
     ) -> AdapterResponse:
         """Make or replace a view."""
+        self._log(self._commented(sql))
         with dbt_errors():
             self._session().create_view(
                 self._name(relation),
@@ -312,7 +316,7 @@ class LakehouseAdapter(SQLAdapter):
             empty=not agate_table.rows,
         )
         with dbt_errors():
-            return self._respond(self._session().build(self._create(node, relation, code, None)), "INSERT")
+            return self._respond(self._build(self._create(node, relation, code, None)), "INSERT")
 
     @available.parse(lambda *a, **k: AdapterResponse("OK"))
     def build_incremental(
@@ -327,17 +331,15 @@ class LakehouseAdapter(SQLAdapter):
     ) -> AdapterResponse:
         """Make the table, or change it by the strategy; ``strategy_sql`` is dbt's macro for it."""
         with dbt_errors():
-            session = self._session()
-            existing = session.lookup(self._name(relation))
+            create = self._create(node, relation, code, sql_header)
+            change = dataclasses.replace(create, on_schema_change=nodes.schema_change(node))
+            existing = self._session().lookup(create.name)
             if not isinstance(existing, TableEntry) or full_refresh:
-                return self._respond(session.build(self._create(node, relation, code, sql_header)))
-            change = dataclasses.replace(
-                self._create(node, relation, code, sql_header), on_schema_change=nodes.schema_change(node)
-            )
+                return self._respond(self._build(create))
             if strategy == "append":
-                return self._respond(session.build(dataclasses.replace(change, mode="append")), "INSERT")
+                return self._respond(self._build(dataclasses.replace(change, mode="append")), "INSERT")
             if strategy == "insert_overwrite":
-                return self._respond(session.build(dataclasses.replace(change, mode="overwrite")), "INSERT OVERWRITE")
+                return self._respond(self._build(dataclasses.replace(change, mode="overwrite")), "INSERT OVERWRITE")
             return self._respond(self._merge(node, relation, change, existing, strategy, strategy_sql), "MERGE")
 
     def _merge(
@@ -367,7 +369,7 @@ class LakehouseAdapter(SQLAdapter):
                     "incremental_predicates": config.get("predicates") or config.get("incremental_predicates"),
                 }
             )
-            return session.build(
+            return self._build(
                 dataclasses.replace(
                     change,
                     mode="merge",
@@ -387,7 +389,7 @@ class LakehouseAdapter(SQLAdapter):
             return
         session = self._session()
         staged = Name(database=build.name.database, schema=build.name.schema, name=f"{build.name.name}__dbt_python")
-        session.build(Build(name=staged, python=build.python, node=build.node))
+        self._build(Build(name=staged, python=build.python, node=build.node))
         try:
             yield f"SELECT * FROM {staged}"
         finally:
@@ -427,7 +429,7 @@ class LakehouseAdapter(SQLAdapter):
                 node=node["unique_id"],
                 provenance=_provenance(node),
             )
-            return self._respond(session.build(build), "MERGE")
+            return self._respond(self._build(build), "MERGE")
 
     @available.parse(lambda *a, **k: None)
     def document(self, node: Mapping[str, Any], relation: BaseRelation) -> None:
@@ -458,6 +460,17 @@ class LakehouseAdapter(SQLAdapter):
                 f"{node['unique_id']}: a batch replaces the rows of its time; unique_key has no part in that"
             )
         return condition
+
+    def _build(self, build: Build) -> Built:
+        """Run a build; dbt's log shows its SQL as it does that of statements."""
+        for sql in (*build.setup, build.sql, *build.statements):
+            if sql:
+                self._log(sql)
+        return self._session().build(build)
+
+    def _log(self, sql: str) -> None:
+        name = self.connections.get_thread_connection().name or ""
+        fire_event(SQLQuery(conn_name=name, sql=sql, node_info=get_node_info()))
 
     def _create(self, node: Mapping[str, Any], relation: BaseRelation, code: str, sql_header: str | None) -> Build:
         python = node.get("language") == "python"
