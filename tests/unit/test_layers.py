@@ -94,7 +94,9 @@ def test_dbt_is_not_imported_below_its_own_side() -> None:
     for path in modules():
         if own_part(path) in dbt_side:
             continue
-        foreign = {n for n in imports(path) if n.partition(".")[0] in ("dbt", "dbt_common") and not n.startswith(PREFIX)}
+        foreign = {
+            n for n in imports(path) if n.partition(".")[0] in ("dbt", "dbt_common") and not n.startswith(PREFIX)
+        }
         assert foreign <= {"dbt.adapters"}, f"{path.relative_to(PACKAGE)} imports {foreign}"
 
 
