@@ -115,9 +115,9 @@ class Invocation:
             run.fail(f"{len(failed)} failed: {', '.join(failed[:10])}" if failed else "dbt did not pass", self._nodes)
         if run.branch is not None:
             logger.info(
-                f"Nothing was published: what this run wrote is on branch {run.branch}. "
-                f"Look at it with `lakehouse tables --ref {run.branch}`; fix the cause, then build again what you changed, "
-                "or `dbt retry` what failed"
+                f"Nothing was published. What this run wrote, stored failures too, is on branch {run.branch}: in SQL "
+                f'"{self._credentials.database}@{run.branch}".schema.table, or `lakehouse tables --ref {run.branch}`. '
+                "Fix the cause, then build again what you changed, or `dbt retry` what failed"
             )
 
     def publish(self) -> None:

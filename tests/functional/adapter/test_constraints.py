@@ -161,5 +161,6 @@ class TestEnforcement:
         write_file(_MODEL.format(materialized, *values), "models", "kept.sql")
         results = run_dbt(["run"], expect_pass=False)
         assert message in results[0].message
+        assert ".kept" in results[0].message
         rows = project.run_sql(f"select id, color from {relation_from_name(project.adapter, 'kept')}", fetch="all")
         assert rows == [(1, "red")]

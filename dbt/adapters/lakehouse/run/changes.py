@@ -93,7 +93,13 @@ def _edit(session: RunSession, statement: Statement, name: Name) -> Result:
         table = _table(session, name)
         matching, alias = _concerned(session, statement, table)
         statements = () if statement.kind is Kind.TRUNCATE else (statement.sql,)
-        action = Edit(target=session.as_input(table), matching=matching, alias=alias, statements=statements)
+        action = Edit(
+            target=session.as_input(table),
+            matching=matching,
+            alias=alias,
+            statements=statements,
+            constraints=Constraints(table=str(key)),
+        )
         inputs = session.planner.inputs(statement.sql)
         answer = session.submit(action, inputs)
         assert answer.written is not None

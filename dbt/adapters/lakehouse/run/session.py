@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -140,6 +141,7 @@ class RunSession:
         """See ``lake.base.Session``."""
         run = self.writable(build.name.database, str(build.name))
         key = Key(build.name.schema, build.name.name)
+        build = dataclasses.replace(build, constraints=dataclasses.replace(build.constraints, table=str(key)))
         with run.lock_for(key):
             self._refresh()
             started = time.perf_counter()

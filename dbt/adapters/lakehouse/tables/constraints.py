@@ -30,7 +30,7 @@ def check(con: duckdb.DuckDBPyConnection, base: Table, change: Change, constrain
     after = commits.preview(base, change)
     if not change.added:
         return
-    name = base.metadata.location.rsplit("/", 1)[-1]
+    name = constraints.table or base.metadata.location.rsplit("/", 1)[-1]
     fields = after.schema.fields
     new = after.data[len(after.data) - len(change.added) :]
     wanted = {_field(fields, column).field_id for column in (*constraints.not_null, *constraints.primary_key)}

@@ -23,13 +23,14 @@ class Constraints:
 
     ``not_null``: column names. ``unique``: sets of columns (a primary key is one of these and not null as well);
     rows with a null in the set never clash. ``primary_key`` becomes Iceberg's identifier fields. ``checks``: SQL
-    expressions over the columns, by name or "" (false breaks it; null does not).
+    expressions over the columns, by name or "" (false breaks it; null does not). ``table`` is what messages call the table.
     """
 
     not_null: tuple[str, ...] = ()
     unique: tuple[tuple[str, ...], ...] = ()
     primary_key: tuple[str, ...] = ()
     checks: tuple[tuple[str, str], ...] = ()
+    table: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
