@@ -51,7 +51,9 @@ def test_places_where_no_catalog_can_be(tmp_path):
 def test_a_database_of_somebody_else_is_left_alone(tmp_path):
     with closing(sqlite3.connect(tmp_path / "other.db")) as raw:
         raw.execute("CREATE TABLE customers (id INTEGER)")
+    before = (tmp_path / "other.db").read_bytes()
     refuse(tmp_path / "other.db", match=r"holds other tables \(customers\)")
+    assert (tmp_path / "other.db").read_bytes() == before
 
 
 def test_a_catalog_of_another_format_names_both(tmp_path):

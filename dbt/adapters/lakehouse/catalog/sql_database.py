@@ -50,9 +50,11 @@ class Database:
             _check_file(Path(parsed.database or ""), create=create)
         database = cls(_engine(parsed))
         try:
+            is_new = not database._has_tables()
+            # Only now: a file that is somebody else's must stay as it is.
             if database.is_sqlite and create:
                 database._use_wal()
-            return database, not database._has_tables()
+            return database, is_new
         except BaseException:
             database.close()
             raise
