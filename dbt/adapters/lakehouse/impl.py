@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from multiprocessing.context import SpawnContext
 from pathlib import Path
@@ -360,7 +361,7 @@ class LakehouseAdapter(SQLAdapter):
                 identifier=f"{relation.identifier}__dbt_tmp", quote_policy={"identifier": True}
             )
             config = node["config"]
-            statements = strategy_sql(
+            rendered = strategy_sql(
                 {
                     "target_relation": relation,
                     "temp_relation": source,
@@ -369,6 +370,7 @@ class LakehouseAdapter(SQLAdapter):
                     "incremental_predicates": config.get("predicates") or config.get("incremental_predicates"),
                 }
             )
+            statements = tuple(_statements(rendered))
             return self._build(
                 dataclasses.replace(
                     change,
@@ -376,8 +378,8 @@ class LakehouseAdapter(SQLAdapter):
                     sql=sql,
                     python=None,
                     source=source.identifier,
-                    statements=tuple(_statements(statements)),
-                    matching=nodes.matching(node, strategy, str(source)),
+                    statements=statements,
+                    matching=nodes.matching(node, strategy, str(source), relation.identifier or "", statements),
                 )
             )
 
@@ -388,7 +390,8 @@ class LakehouseAdapter(SQLAdapter):
             yield build.sql
             return
         session = self._session()
-        staged = Name(database=build.name.database, schema=build.name.schema, name=f"{build.name.name}__dbt_python")
+        own = f"{build.name.name}__dbt_python_{uuid.uuid4().hex[:8]}"
+        staged = Name(database=build.name.database, schema=build.name.schema, name=own)
         self._build(Build(name=staged, python=build.python, node=build.node))
         try:
             yield f"SELECT * FROM {staged}"

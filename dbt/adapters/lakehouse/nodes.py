@@ -141,25 +141,76 @@ def python_reads(code: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def matching(node: Node, strategy: str, source: str, batch_predicates: Sequence[str] = ()) -> str | None:
+def matching(node: Node, strategy: str, source: str, target: str, statements: Sequence[str]) -> str | None:
     """Which rows of the target an incremental strategy can touch, as a condition on alias ``t``; None means any.
 
-    More rows than the statement touches do no harm, fewer would: when in doubt the answer is None.
+    More rows than the statements touch do no harm, fewer would. So the keys only count if the rendered statements, which
+    a project's own macros may have made, are seen to be bound to them; when in doubt the answer is None.
     """
     config = node["config"]
     if strategy == "microbatch":
-        return batch(node)
+        return batch(node) if all(_names_once(statement, target) for statement in statements) else None
     if strategy not in ("delete+insert", "merge"):
         return None
-    if strategy == "merge" and _touches_unmatched(config):
+    keys = config.get("merge_on_using_columns") if strategy == "merge" else None
+    keys = keys or config.get("unique_key") or []
+    keys = [keys] if isinstance(keys, str) else list(keys)
+    bound = _merge_is_bound if strategy == "merge" else _delete_is_bound
+    if not bound(statements, source, target, keys):
         return None
-    keys = config.get("merge_on_using_columns") or config.get("unique_key")
     if not keys:
         return "false"
-    if isinstance(keys, str):
+    if strategy == "delete+insert" and len(keys) == 1 and isinstance(config.get("unique_key"), str):
         # dbt takes an expression here, which may name anything but its own alias.
-        return f"({keys}) IN (SELECT ({keys}) FROM {source})" if strategy == "delete+insert" else _same([keys], source)
-    return _same(list(keys), source)
+        return f"({keys[0]}) IN (SELECT ({keys[0]}) FROM {source})"
+    return _same(keys, source)
+
+
+def _words(sql: str) -> str:
+    """A text's tokens in lower case with single blanks between and around them, quotes of names left out."""
+    # Imported late: DuckDB, whose tokenizer it is, is not needed to parse a project.
+    from dbt.adapters.lakehouse.run.tokens import tokenize
+
+    return f" {' '.join((token.name if token.is_name else token.text).lower() for token in tokenize(sql))} "
+
+
+def _names_once(sql: str, target: str) -> bool:
+    from dbt.adapters.lakehouse.run.tokens import mentions
+
+    return mentions(sql, target) <= 1
+
+
+def _merge_is_bound(statements: Sequence[str], source: str, target: str, keys: Sequence[str]) -> bool:
+    """Whether the statement is one MERGE that touches no row of the target but those whose keys the source has."""
+    if len(statements) != 1 or not _names_once(statements[0], target):
+        return False
+    words = _words(statements[0])
+    head, when, _ = words.partition(" when ")
+    if not words.startswith(" merge into ") or not when or " by source " in words or " or " in head:
+        return False
+    if not keys:
+        return " on ( false )" in head
+    using = f" using ( {' , '.join(_words(key).strip() for key in keys)} ) "
+    return using in head or all(
+        f" dbt_internal_source . {name} = dbt_internal_dest . {name} " in head
+        for name in (_words(key).strip() for key in keys)
+    )
+
+
+def _delete_is_bound(statements: Sequence[str], source: str, target: str, keys: Sequence[str]) -> bool:
+    """Whether the statements are a DELETE of rows whose keys the source has, if there are keys, and an INSERT."""
+    texts = [_words(statement) for statement in statements]
+    kinds = [text.split(" ", 2)[1] for text in texts]
+    if kinds != (["delete", "insert"] if keys else ["insert"]):
+        return False
+    if not all(_names_once(statement, target) for statement in statements):
+        return False
+    if not keys:
+        return True
+    names, rows = [_words(key).strip() for key in keys], _words(source).strip()
+    by_value = len(names) == 1 and f" ( {names[0]} ) in ( select ( {names[0]} ) from {rows} ) " in texts[0]
+    by_join = all(f" {rows} . {name} = dbt_incremental_target . {name} " in texts[0] for name in names)
+    return (by_value or by_join) and " or " not in texts[0]
 
 
 def batch(node: Node) -> str | None:
@@ -172,11 +223,6 @@ def batch(node: Node) -> str | None:
 def _same(keys: Sequence[str], source: str) -> str:
     pairs = " AND ".join(f"s.{key} IS NOT DISTINCT FROM t.{key}" for key in keys)
     return f"EXISTS (SELECT 1 FROM {source} AS s WHERE {pairs})"
-
-
-def _touches_unmatched(config: Mapping[str, Any]) -> bool:
-    clauses = (config.get("merge_clauses") or {}).get("when_not_matched") or ()
-    return any(str(clause.get("by", "")).lower() == "source" for clause in clauses)
 
 
 def seed_sql(

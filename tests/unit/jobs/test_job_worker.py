@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Iterator
@@ -201,3 +202,17 @@ def test_a_job_survives_its_json_form() -> None:
         assert job_from_json(job_to_json(there)) == there
     with pytest.raises(ValueError, match="not a job"):
         job_from_json('{"key": 1}')
+
+
+def test_a_relation_whose_name_changes_only_its_case_is_bound_anew(worker: Worker, tmp_path: Path) -> None:
+    upper = create(worker, tmp_path, "Foo", sql="SELECT 1 AS a")
+    lower = dataclasses.replace(upper, name="foo")
+    catalog = "SELECT table_name FROM information_schema.tables WHERE table_catalog = 'lake'"
+    assert query(worker, catalog, upper).rows == [("Foo",)]
+    assert query(worker, catalog, lower).rows == [("foo",)]
+    assert query(worker, "SELECT a FROM foo", lower).rows == [(1,)]
+    with pytest.raises(SqlError, match="foo does not exist"):
+        query(worker, "SELECT a FROM foo")
+    edit = Edit(target=dataclasses.replace(upper, name="FOO"), matching=None, statements=("UPDATE FOO SET a = 2",))
+    assert worker.run(job(edit, upper)).rows_affected == 1
+    assert query(worker, "SELECT a FROM foo", upper).rows == [(1,)]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import duckdb
 import pytest
 
+from dbt.adapters.lakehouse.catalog.model import TableEntry
 from dbt.adapters.lakehouse.errors import LakehouseError, NotInLake, SqlError
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
 from dbt.adapters.lakehouse.run.session import RunSession
+from dbt.adapters.lakehouse.run.values import Build, Name
 
 SETUP = (
     "CREATE SCHEMA s",
@@ -137,3 +139,20 @@ def test_what_is_refused_changes_nothing(
     assert lake.catalog.resolve("main").id == before
     assert len(session.execute("SELECT * FROM s.t").rows) == 10  # the session works on
     session.execute("DELETE FROM s.t WHERE id = 1")
+
+
+@pytest.mark.parametrize("alteration", ["ALTER COLUMN id TYPE VARCHAR", "ADD COLUMN c INTEGER DEFAULT 5"])
+def test_an_alteration_that_writes_rows_anew_keeps_partitions_and_descriptions(
+    session: RunSession, alteration: str
+) -> None:
+    name = Name(database="lake", schema="s", name="p")
+    sql = "SELECT i AS id, i % 2 AS part FROM range(6) AS r(i)"
+    comments = {"id": "the key"}
+    session.build(Build(name=name, sql=sql, partition_by=("part",), comment="the table", column_comments=comments))
+    session.execute("ALTER TABLE s.p ALTER COLUMN id SET NOT NULL")
+    session.execute(f"ALTER TABLE s.p {alteration}")
+    entry = session.lookup(name)
+    assert isinstance(entry, TableEntry)
+    assert (entry.comment, entry.columns[0].comment, entry.columns[0].required) == ("the table", "the key", True)
+    session.build(Build(name=name, mode="overwrite", sql="SELECT * REPLACE ('9' AS id) FROM s.p WHERE id = '1'"))
+    assert session.execute("SELECT id::VARCHAR FROM s.p ORDER BY 1").rows == [("0",), ("2",), ("4",), ("9",)]

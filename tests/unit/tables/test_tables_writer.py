@@ -301,3 +301,60 @@ def test_a_pivot_over_the_data_is_refused_and_one_over_given_values_is_not(lake)
     with pytest.raises((TableError, duckdb.Error)):
         writer.create(lake.con, "PIVOT sales ON year USING sum(amount)", lake.spec("other"))
     assert not lake.files("other")
+
+
+@pytest.fixture
+def described(lake):
+    spec = lake.spec(
+        partition_by=("part",),
+        sort_by=("rank desc",),
+        comment="the table",
+        column_comments={"id": "the key", "note": "a note"},
+        properties={"owner": "me"},
+        constraints=Constraints(not_null=("id", "note")),
+    )
+    query = "SELECT i AS id, i % 2 AS part, -i AS rank, 'n' || i AS note FROM range(6) r(i)"
+    return writer.create(lake.con, query, spec)
+
+
+def test_a_rewrite_keeps_all_but_the_rows_and_the_columns(lake, described):
+    base = described.metadata_location
+    query = f"SELECT * REPLACE (id::VARCHAR AS ID), 5 AS added FROM ({reader.select_sql(base)})"
+    table = writer.rewrite(lake.con, query, base)
+    before, after = metadata.load_metadata(base), metadata.load_metadata(table.metadata_location)
+    assert (after.table_uuid, after.location, after.spec()) == (before.table_uuid, before.location, before.spec())
+    assert after.sort_order() == before.sort_order()
+    assert after.properties == before.properties
+    assert (table.comment, table.rows, table.rows_written, table.rows_deleted) == ("the table", 6, 6, 6)
+    assert [(c.name, c.type, c.field_id, c.required, c.comment) for c in table.columns] == [
+        ("id", "VARCHAR", 6, True, "the key"),
+        ("part", "BIGINT", 2, False, None),
+        ("rank", "BIGINT", 3, False, None),
+        ("note", "VARCHAR", 4, True, "a note"),
+        ("added", "INTEGER", 5, False, None),
+    ]
+    assert lake.rows(table)[0] == ("0", 0, 0, "n0", 5)
+    replaced = writer.overwrite(
+        lake.con, "SELECT '9' AS id, 1 AS part, 0 AS rank, 'n' AS note, 1 AS added", table.metadata_location
+    )
+    assert lake.rows(replaced, "id") == [("0",), ("2",), ("4",), ("9",)]
+    assert lake.rows(described, "id") == [(i,) for i in range(6)]
+
+
+@pytest.mark.parametrize(("column", "how"), [("part", "partitioned"), ("rank", "sorted")])
+def test_a_rewrite_refuses_another_type_of_a_column_that_lays_the_table_out(lake, described, column, how):
+    base = described.metadata_location
+    files = lake.files()
+    query = f"SELECT * REPLACE ({column}::VARCHAR AS {column}) FROM ({reader.select_sql(base)})"
+    with pytest.raises(SchemaMismatch, match=f"'{column}' cannot change its type .*{how} by it"):
+        writer.rewrite(lake.con, query, base)
+    assert lake.files() == files
+
+
+def test_a_rewrite_without_a_row_or_with_a_null_where_none_may_be(lake, described):
+    base = described.metadata_location
+    select = reader.select_sql(base)
+    with pytest.raises(ConstraintViolated, match="id"):
+        writer.rewrite(lake.con, f"SELECT * REPLACE (nullif(id, 3)::VARCHAR AS id) FROM ({select})", base)
+    table = writer.rewrite(lake.con, f"SELECT * EXCLUDE (note) FROM ({select}) WHERE false", base)
+    assert (table.rows, [c.name for c in table.columns]) == (0, ["id", "part", "rank"])

@@ -58,12 +58,17 @@ class Describe:
 
 @dataclass(frozen=True, kw_only=True)
 class Create:
-    """Write rows as a new table, or as the new content of one (``replaces``: its metadata location)."""
+    """Write rows as a new table, or as the new content of one (``replaces``: its metadata location).
+
+    With ``keeps_layout`` the replaced table keeps its partitions, sort order, properties, comments, required columns and
+    history, and ``spec`` says nothing.
+    """
 
     spec: TableSpec
     sql: str | None = None
     python: PythonCode | None = None
     replaces: str | None = None
+    keeps_layout: bool = False
     kind: Literal["create"] = "create"
 
 

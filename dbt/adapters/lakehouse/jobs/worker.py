@@ -18,6 +18,15 @@ from dbt.adapters.lakehouse.tables.values import Column, Written
 
 _INTERRUPT_SECONDS = 0.05
 _STAGED = "__lakehouse_rows"
+_BATCH = 10_000
+_COUNTED = (
+    duckdb.StatementType.INSERT,
+    duckdb.StatementType.UPDATE,
+    duckdb.StatementType.DELETE,
+    duckdb.StatementType.MERGE_INTO,
+    duckdb.StatementType.CREATE,
+    duckdb.StatementType.COPY,
+)
 
 
 class Worker:
@@ -188,9 +197,14 @@ def describe(cursor: duckdb.DuckDBPyConnection, sql: str) -> tuple[Column, ...]:
 def _answer(cursor: duckdb.DuckDBPyConnection, action: Query) -> JobResult:
     cursor.execute(action.sql)
     description = cursor.description
-    if not description or not action.fetch:
+    if not description:
         return JobResult()
-    if _is_count(description):
+    if not action.fetch:
+        # DuckDB computes rows as they are fetched: without this, an error in a later row would never happen.
+        while cursor.fetchmany(_BATCH):
+            pass
+        return JobResult()
+    if _is_count(cursor, action.sql, description):
         counted = cursor.fetchall()
         return JobResult(rows_affected=counted[0][0] if counted else 0)
     columns = tuple(Column(name=column[0], type=str(column[1])) for column in description)
@@ -200,14 +214,18 @@ def _answer(cursor: duckdb.DuckDBPyConnection, action: Query) -> JobResult:
     return JobResult(columns=columns, rows=rows)
 
 
-def _is_count(description: list[tuple[Any, ...]]) -> bool:
-    # DML on temporary tables answers with one column of this name; a SELECT may call a column so, with other case.
-    return len(description) == 1 and description[0][0] == "Count" and str(description[0][1]) == "BIGINT"
+def _is_count(cursor: duckdb.DuckDBPyConnection, sql: str, description: list[tuple[Any, ...]]) -> bool:
+    """Whether the one row is DuckDB's count of changed rows, rather than a column that somebody called so."""
+    if len(description) != 1 or description[0][0] != "Count":
+        return False
+    return cursor.extract_statements(sql)[-1].type in _COUNTED
 
 
 def _create(cursor: duckdb.DuckDBPyConnection, action: Create, sql: str) -> Written:
     from dbt.adapters.lakehouse.tables import writer
 
+    if action.keeps_layout and action.replaces is not None:
+        return writer.rewrite(cursor, sql, action.replaces)
     return writer.create(cursor, sql, action.spec, replaces=action.replaces)
 
 

@@ -15,7 +15,7 @@ from dbt.adapters.lakehouse.errors import ConfigError, NotInLake, SqlError
 from dbt.adapters.lakehouse.jobs.job import Alter, Alteration, Create, Edit, Query
 from dbt.adapters.lakehouse.run.alterations import Retype, is_done, parse_alteration
 from dbt.adapters.lakehouse.run.statements import Kind, Reference, Statement, is_volatile
-from dbt.adapters.lakehouse.run.tokens import tokenize
+from dbt.adapters.lakehouse.run.tokens import mentions
 from dbt.adapters.lakehouse.run.values import Name, Result
 from dbt.adapters.lakehouse.tables.values import Constraints, TableSpec
 
@@ -35,8 +35,16 @@ def apply(session: RunSession, statement: Statement) -> Result:
         answer = session.submit(Query(sql=statement.sql), session.planner.inputs(statement.sql))
         _remember_temporary(session, statement)
         return Result(columns=answer.columns, rows=answer.rows, rows_affected=answer.rows_affected)
-    session.writable(name.database, str(name))
-    return _HANDLERS[statement.kind](session, statement, name)
+    run = session.writable(name.database, str(name))
+    key = Key(name.schema, name.name)
+    with run.lock_for(key):
+        # What stands there now is what the statement is about; the commit insists on it.
+        run.own()
+        session.seen = {key: session.state.own.content(key)}
+        try:
+            return _HANDLERS[statement.kind](session, statement, name)
+        finally:
+            session.seen = {}
 
 
 def _is_temporary(session: RunSession, statement: Statement) -> bool:
@@ -86,24 +94,21 @@ def _table(session: RunSession, name: Name) -> TableEntry:
 
 def _edit(session: RunSession, statement: Statement, name: Name) -> Result:
     """INSERT, UPDATE, DELETE, MERGE, TRUNCATE."""
-    run = session.writable(name.database, str(name))
     key = Key(name.schema, name.name)
-    with run.lock_for(key):
-        run.own()
-        table = _table(session, name)
-        matching, alias = _concerned(session, statement, table)
-        statements = () if statement.kind is Kind.TRUNCATE else (statement.sql,)
-        action = Edit(
-            target=session.as_input(table),
-            matching=matching,
-            alias=alias,
-            statements=statements,
-            constraints=Constraints(table=str(key)),
-        )
-        inputs = session.planner.inputs(statement.sql)
-        answer = session.submit(action, inputs)
-        assert answer.written is not None
-        _put_table(session, name, answer.written, table, f"{statement.kind.name.capitalize()} {key}", statement.sql)
+    table = _table(session, name)
+    matching, alias = _concerned(session, statement, table)
+    statements = () if statement.kind is Kind.TRUNCATE else (statement.sql,)
+    action = Edit(
+        target=session.as_input(table),
+        matching=matching,
+        alias=alias,
+        statements=statements,
+        constraints=Constraints(table=str(key)),
+    )
+    inputs = session.planner.inputs(statement.sql)
+    answer = session.submit(action, inputs)
+    assert answer.written is not None
+    _put_table(session, name, answer.written, table, f"{statement.kind.name.capitalize()} {key}", statement.sql)
     # With RETURNING there are rows instead of a count.
     count = len(answer.rows) if answer.rows_affected is None else answer.rows_affected
     return Result(
@@ -130,10 +135,8 @@ def _concerned(session: RunSession, statement: Statement, table: TableEntry) -> 
 
 
 def _reads_itself(session: RunSession, statement: Statement, table: TableEntry) -> bool:
-    """Whether the statement may read its own target: names it a second time, or a view that leads to it."""
-    own = table.name.lower()
-    mentions = sum(token.is_name and token.name.lower() == own for token in tokenize(statement.sql))
-    return mentions > 1 or any(item.is_view for item in session.planner.inputs(statement.sql))
+    """Whether the statement may read its own target: names it a second time, or what may lead to it unseen."""
+    return mentions(statement.sql, table.name) > 1 or session.reads_hidden(statement.sql)
 
 
 def _put_table(
@@ -152,7 +155,7 @@ def _put(session: RunSession, name: Name, entry: Entry | None, message: str, sql
     puts: list[tuple[Key, Entry | None]] = [(Key(name.schema, name.name), entry)]
     if entry is not None and name.name and not session.state.has_schema(name.schema):
         puts.insert(0, (Key(name.schema, ""), SchemaEntry(schema=name.schema)))
-    run.commit(puts, message, {"statement": sql})
+    run.commit(puts, message, {"statement": sql}, seen=session.seen)
 
 
 # names
@@ -274,7 +277,7 @@ def _drop_schema(session: RunSession, statement: Statement, name: Name) -> Resul
     if session.state.own.get(Key(name.schema, "")) is not None:
         puts.append((Key(name.schema, ""), None))
     run = session.writable(name.database, name.schema)
-    run.commit(puts, f"Drop schema {name.schema}", {"statement": statement.sql})
+    run.commit(puts, f"Drop schema {name.schema}", {"statement": statement.sql}, seen={})
     return Result(message="DROP SCHEMA")
 
 
@@ -301,7 +304,7 @@ def _alter(session: RunSession, statement: Statement, name: Name) -> Result:
 
 def _rewrite(session: RunSession, statement: Statement, name: Name, table: TableEntry, sql: str) -> Result:
     spec = session.table_spec(name, table)
-    action = Create(spec=spec, sql=sql, replaces=table.metadata_location)
+    action = Create(spec=spec, sql=sql, replaces=table.metadata_location, keeps_layout=True)
     answer = session.submit(action, session.planner.inputs(sql))
     _put_table(session, name, answer.written, table, f"Alter {name.schema}.{name.name}", statement.sql)
     return Result(message="ALTER TABLE")
@@ -317,7 +320,7 @@ def _rename(session: RunSession, statement: Statement, name: Name, current: Entr
     puts: list[tuple[Key, Entry | None]] = [(Key(name.schema, name.name), None), (Key(name.schema, to), moved)]
     if puts[0][0] == puts[1][0]:
         puts.pop(0)
-    run.commit(puts, f"Rename {name.schema}.{name.name} to {to}", {"statement": statement.sql})
+    run.commit(puts, f"Rename {name.schema}.{name.name} to {to}", {"statement": statement.sql}, seen=session.seen)
     return Result(message="ALTER")
 
 

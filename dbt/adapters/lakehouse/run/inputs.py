@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from dbt.adapters.lakehouse.catalog.model import Entry, Key, SchemaEntry, TableEntry, ViewEntry
+from dbt.adapters.lakehouse.errors import SqlError
 from dbt.adapters.lakehouse.jobs.job import Input
 from dbt.adapters.lakehouse.run.state import State
 from dbt.adapters.lakehouse.run.statements import Reference, reads, requalify
@@ -18,6 +19,7 @@ class InputPlanner:
         self._state = state
         self._database = database
         self._default_schema = default_schema
+        self._above: list[tuple[str, str, str]] = []
 
     def resolve(self, reference: Reference) -> Name | None:
         """The full name that a reference may mean; None if it names another database than a state of the lake."""
@@ -67,6 +69,10 @@ class InputPlanner:
         place = (database.lower(), entry.schema.lower(), entry.name.lower())
         if place in found:
             return
+        if place in self._above:
+            raise SqlError(
+                f"view {entry.schema}.{entry.name} reads itself, through {' and '.join(map('.'.join, self._above))}"
+            )
         database = self._database if self._state.is_own(database) else database
         if isinstance(entry, TableEntry):
             found[place] = Input(
@@ -75,7 +81,11 @@ class InputPlanner:
         elif isinstance(entry, ViewEntry):
             # A view at another ref reads what stood at that ref, not what stands here.
             sql = entry.sql if self._state.is_own(database) else requalify(entry.sql, self._at(database))
-            self._collect(reads(sql).relations, found)
+            self._above.append(place)
+            try:
+                self._collect(reads(sql).relations, found)
+            finally:
+                self._above.pop()
             found[place] = Input(database=database, schema=entry.schema, name=entry.name, sql=sql, is_view=True)
 
     def _at(self, database: str) -> Callable[[Reference], tuple[str, str, str] | None]:

@@ -82,15 +82,16 @@ class LakeRun:
         """The state this run reads. Pins it on first use; follows the target when every node is visible at once."""
         with self._lock:
             if self._own is None:
-                self._own = Snapshot(self.catalog, self._base())
+                target = self._target_head()
+                continued = self._continued()
+                start = self.catalog.resolve(continued.branch).id if continued is not None else target
+                self._own = Snapshot(self.catalog, start)
+                if continued is not None:
+                    # At once: a run that adds nothing publishes what it continues, and one that fails can be continued.
+                    self._ensure_branch(self._own)
             elif self.live:
                 self._own.move(self.catalog.resolve(self.request.branch).id)
             return self._own
-
-    def _base(self) -> str:
-        target = self._target_head()
-        continued = self._continued()
-        return self.catalog.resolve(continued.branch).id if continued is not None else target
 
     def _target_head(self) -> str:
         branch = self.request.branch
@@ -105,16 +106,20 @@ class LakeRun:
         return self.catalog.resolve(branch).id
 
     def _continued(self) -> RunRecord | None:
-        """The run to start from, if it is still there to be continued."""
+        """The run to start from. Raises ``RefNotFound`` if what it built is gone."""
         if self.request.continues is None or self.live:
             return None
         record = self.catalog.run(self.request.continues)
         if record is None or record.status.clean or record.target != self.request.branch:
             return None
-        with contextlib.suppress(RefNotFound):
+        try:
             self.catalog.resolve(record.branch)
-            return record
-        return None
+        except RefNotFound as error:
+            raise RefNotFound(
+                f"run {record.id[:8]} cannot be continued: its branch {record.branch!r}, which holds what it built, is gone; "
+                "build anew instead of retrying"
+            ) from error
+        return record
 
     def session(self) -> RunSession:
         """A session for the calling thread."""
@@ -156,8 +161,19 @@ class LakeRun:
             with self._lock:
                 self._ensure_branch(self.own())
 
-    def commit(self, puts: Sequence[tuple[Key, Entry | None]], message: str, provenance: Mapping[str, Any]) -> Commit:
-        """Commit changed entries. Raises ``HeadMoved`` if somebody else changed one of them meanwhile."""
+    def commit(
+        self,
+        puts: Sequence[tuple[Key, Entry | None]],
+        message: str,
+        provenance: Mapping[str, Any],
+        *,
+        seen: Mapping[Key, str | None],
+    ) -> Commit:
+        """Commit changed entries. Raises ``HeadMoved`` if somebody else changed one of them meanwhile.
+
+        ``seen`` says what stood at a key when its new entry was computed (content ids); keys that are not in it were not
+        computed from what stood there.
+        """
         self.check_open()
         with self._lock:
             own = self._own if self._own is not None else self.own()
@@ -165,7 +181,10 @@ class LakeRun:
             try:
                 commit = self.catalog.commit(
                     branch,
-                    [Put(key=key, entry=entry, expected=own.content(key)) for key, entry in puts],
+                    [
+                        Put(key=key, entry=entry, expected=seen[key] if key in seen else own.content(key))
+                        for key, entry in puts
+                    ],
                     author=self.request.author,
                     message=message,
                     run=None if self.live else self.request.id,
@@ -225,9 +244,14 @@ class LakeRun:
                 with contextlib.suppress(LakehouseError):
                     self._save(RunStatus.FAILED, nodes, error=str(error))
                 raise
-            self._save(RunStatus.PUBLISHED, nodes, published=result.commit.id if result.commit is not None else None)
-            head = self.catalog.resolve(self._record.branch).id
-            self.catalog.delete_ref(self._record.branch, expected=head)
+            # It is published now, whatever becomes of the bookkeeping.
+            with contextlib.suppress(LakehouseError):
+                self._save(
+                    RunStatus.PUBLISHED, nodes, published=result.commit.id if result.commit is not None else None
+                )
+                head = self.catalog.resolve(self._record.branch).id
+                self.catalog.delete_ref(self._record.branch, expected=head)
+            self._ended = True
             return result.commit
 
     def _merge(self, record: RunRecord) -> MergeResult:

@@ -25,7 +25,7 @@ from dbt.adapters.lakehouse.jobs.job import (
 from dbt.adapters.lakehouse.run import changes
 from dbt.adapters.lakehouse.run.inputs import InputPlanner
 from dbt.adapters.lakehouse.run.state import State
-from dbt.adapters.lakehouse.run.statements import Kind, parse
+from dbt.adapters.lakehouse.run.statements import Kind, hides_reads, parse
 from dbt.adapters.lakehouse.run.tokens import split
 from dbt.adapters.lakehouse.run.values import Build, Built, Name, Result
 from dbt.adapters.lakehouse.settings import LakeSettings
@@ -49,6 +49,8 @@ class RunSession:
         self.default_schema = default_schema
         self.database = settings.database
         self.temporaries: set[str] = set()
+        self.seen: dict[Key, str | None] = {}
+        self._prepared: set[str] = set()
         self.planner = InputPlanner(state, settings.database, default_schema)
         self._settings = settings
         self._executor = executor
@@ -60,20 +62,19 @@ class RunSession:
     def execute(self, sql: str, *, fetch: bool = True, limit: int | None = None) -> Result:
         """See ``lake.base.Session``."""
         result = Result()
-        for text in split(sql):
+        statements = [parse(text) for text in split(sql)]
+        # Before the first of them runs, since nothing takes back what one has written.
+        for statement in statements:
+            _refuse(statement.kind)
+        for statement in statements:
+            text = statement.sql
             self._refresh()
-            statement = parse(text)
             if statement.kind in (Kind.SELECT, Kind.OTHER):
                 result = self._query(text, fetch=fetch, limit=limit)
             elif statement.kind is Kind.DEFINE:
                 result = self._query(text, fetch=fetch, limit=limit)
                 if self.run is not None and statement.body is not None:
                     self.run.define(statement.body)
-            elif statement.kind is Kind.ROLLBACK:
-                raise SqlError(
-                    "ROLLBACK is not supported: the run is the transaction, and BEGIN and COMMIT within it do nothing; "
-                    "raise an error to leave everything that the run wrote unpublished"
-                )
             elif statement.kind is not Kind.TRANSACTION:
                 result = changes.apply(self, statement)
         return result
@@ -93,7 +94,13 @@ class RunSession:
     def describe(self, sql: str, setup: tuple[str, ...] = ()) -> tuple[Column, ...]:
         """See ``lake.base.Session``."""
         self._refresh()
-        return self.submit(Describe(sql=sql), self.planner.inputs(sql, *setup), setup).columns
+        columns = self.submit(Describe(sql=sql), self.planner.inputs(sql, *setup), self._unprepared(setup)).columns
+        self._prepared.update(setup)
+        return columns
+
+    def _unprepared(self, setup: tuple[str, ...]) -> tuple[str, ...]:
+        """Statements of a header that did not run yet: a macro is not made a second time, nor a setting set."""
+        return tuple(statement for statement in setup if statement not in self._prepared)
 
     def lookup(self, name: Name) -> Entry | None:
         """See ``lake.base.Session``."""
@@ -152,8 +159,10 @@ class RunSession:
             inputs = self.planner.inputs(*_texts(build))
             known = self.planner.keys(inputs)
             action = self._action(build, table)
+            seen = {key: self.state.own.content(key)}
             run.begin()
-            answer = self.submit(action, inputs, build.setup)
+            answer = self.submit(action, inputs, self._unprepared(build.setup))
+            self._prepared.update(build.setup)
             assert answer.written is not None
             entry = table_entry(build.name, answer.written, node=build.node, inputs=known)
             provenance = {
@@ -167,7 +176,8 @@ class RunSession:
                 "rows_deleted": answer.written.rows_deleted,
                 "seconds": round(time.perf_counter() - started, 6),
             }
-            run.commit([*self._schema_put(build.name.schema), (key, entry)], f"Build {key}", provenance)
+            puts = [*self._schema_put(build.name.schema), (key, entry)]
+            run.commit(puts, f"Build {key}", provenance, seen=seen)
         return Built(entry=entry, rows_written=answer.written.rows_written, rows_deleted=answer.written.rows_deleted)
 
     def _action(self, build: Build, table: TableEntry | None) -> Action:
@@ -188,9 +198,11 @@ class RunSession:
             )
         if python is not None:
             raise ConfigError(f"{build.name}: rows of Python code are merged by way of a table; build that first")
+        # What hides behind a view or a macro may be the target itself, of which all rows must then be there.
+        hidden = any(self.reads_hidden(statement) for statement in build.statements)
         return Edit(
             target=self.as_input(table),
-            matching=build.matching,
+            matching=None if hidden else build.matching,
             statements=build.statements,
             source=build.source,
             sql=build.sql,
@@ -204,13 +216,31 @@ class RunSession:
     ) -> Built:
         """See ``lake.base.Session``. ``column_comments``, ``setup`` and ``provenance`` are taken as in ``Build``."""
         run = self.writable(name.database, str(name))
-        self._refresh()
+        key = Key(name.schema, name.name)
+        with run.lock_for(key):
+            self._refresh()
+            seen = {key: self.state.own.content(key)}
+            entry = self._view(name, sql, node, comment, more)
+            provenance = {
+                **more.get("provenance", {}),
+                "node": node,
+                "mode": "view",
+                "sql": sql,
+                "inputs": entry.inputs,
+            }
+            puts = [*self._schema_put(name.schema), (key, entry)]
+            run.commit(puts, f"Create view {key}", provenance, seen=seen)
+        return Built(entry=entry)
+
+    def _view(self, name: Name, sql: str, node: str | None, comment: str | None, more: dict[str, Any]) -> ViewEntry:
         setup = more.get("setup", ())
         inputs = self.planner.inputs(sql, *setup)
+        if any(self._is_at(item, name) for item in inputs):
+            raise SqlError(f"view {name} would read itself; let it read something else, or make it a table")
         columns = self.submit(Describe(sql=sql), inputs, setup).columns
         _refuse_duplicates(name, columns)
         comments = {key.lower(): value for key, value in more.get("column_comments", {}).items()}
-        entry = ViewEntry(
+        return ViewEntry(
             schema=name.schema,
             name=name.name,
             sql=sql,
@@ -219,10 +249,10 @@ class RunSession:
             node=node,
             inputs=self.planner.keys(inputs),
         )
-        key = Key(name.schema, name.name)
-        provenance = {**more.get("provenance", {}), "node": node, "mode": "view", "sql": sql, "inputs": entry.inputs}
-        run.commit([*self._schema_put(name.schema), (key, entry)], f"Create view {key}", provenance)
-        return Built(entry=entry)
+
+    def _is_at(self, item: Input, name: Name) -> bool:
+        """Whether an input is what stands at a name of the own state."""
+        return self.state.is_own(item.database) and Key(item.schema, item.name) == Key(name.schema, name.name)
 
     # for ``changes``
 
@@ -235,6 +265,12 @@ class RunSession:
                 f"{what} is read-only: {database!r} names a fixed state; write to {self.database!r} instead"
             )
         return self.run
+
+    def reads_hidden(self, sql: str) -> bool:
+        """Whether a statement may read relations that it does not name: through a view, a macro, or ``query(…)``."""
+        if any(item.is_view for item in self.planner.inputs(sql)):
+            return True
+        return hides_reads(sql, self.run.definitions if self.run is not None else ())
 
     def as_input(self, table: TableEntry) -> Input:
         """A table of the own state as a job's input."""
@@ -311,6 +347,19 @@ def _texts(build: Build) -> tuple[str, ...]:
     if build.matching is not None:
         texts.append(f"SELECT {build.matching}")
     return tuple(texts)
+
+
+def _refuse(kind: Kind) -> None:
+    """Raise for statements that would be misunderstood."""
+    if kind is Kind.ROLLBACK:
+        raise SqlError(
+            "ROLLBACK is not supported: the run is the transaction, and BEGIN and COMMIT within it do nothing; "
+            "raise an error to leave everything that the run wrote unpublished"
+        )
+    if kind is Kind.USE:
+        raise SqlError(
+            "USE and SET schema are not supported: the target's schema is the default; name relations in full"
+        )
 
 
 def _refuse_duplicates(name: Name, columns: tuple[Column, ...]) -> None:

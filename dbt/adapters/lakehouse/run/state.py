@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from dbt.adapters.lakehouse.catalog.base import Catalog
 from dbt.adapters.lakehouse.catalog.model import Entry, Key, SchemaEntry, content_id, key_of
-from dbt.adapters.lakehouse.errors import NotInLake
+from dbt.adapters.lakehouse.errors import InvalidRef, NotInLake
 from dbt.adapters.lakehouse.run.values import Name
 
 
@@ -99,6 +99,10 @@ class State:
             return None
         ref = database[len(self._database) + 1 :]
         if ref not in self._others:
+            alike = next((other for other in self._others if other.lower() == ref.lower()), None)
+            if alike is not None:
+                # DuckDB's names ignore case, so that both could not be read side by side.
+                raise InvalidRef(f"refs {alike!r} and {ref!r} differ only in case; read one of them by its commit id")
             self._others.setdefault(ref, Snapshot(self._catalog, self._catalog.resolve(ref).id))
         return self._others[ref]
 

@@ -10,7 +10,7 @@ import enum
 import functools
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +41,7 @@ class Kind(enum.Enum):
     COMMENT = enum.auto()
     TRANSACTION = enum.auto()
     ROLLBACK = enum.auto()
+    USE = enum.auto()
     DEFINE = enum.auto()
     OTHER = enum.auto()
 
@@ -93,6 +94,7 @@ _SELECT_WORDS = frozenset(
 )
 # Words without a meaning on a lake: a run is the transaction, and its files are not DuckDB's to tidy.
 _TRANSACTION_WORDS = frozenset({"begin", "commit", "start", "end", "checkpoint", "vacuum", "analyze"})
+_SCHEMA_SETTINGS = {"schema", "search_path"}
 _WRITES = {"insert": Kind.INSERT, "update": Kind.UPDATE, "delete": Kind.DELETE, "merge": Kind.MERGE}
 
 
@@ -110,6 +112,8 @@ def parse(sql: str) -> Statement:
         return Statement(kind=Kind.TRANSACTION, sql=sql)
     if word in ("rollback", "abort"):
         return Statement(kind=Kind.ROLLBACK, sql=sql)
+    if word == "use" or (word == "set" and _SCHEMA_SETTINGS & {token.word for token in tokens[1:3]}):
+        return Statement(kind=Kind.USE, sql=sql)
     known = _BY_WORD.get(word)
     return known(_Reader(sql, tokens)) if known is not None else Statement(kind=Kind.OTHER, sql=sql)
 
@@ -425,6 +429,18 @@ def is_volatile(condition: str) -> bool:
 
 def _quote(identifier: str) -> str:
     return '"' + identifier.replace('"', '""') + '"'
+
+
+def hides_reads(sql: str, definitions: Iterable[str]) -> bool:
+    """Whether a statement calls what may read relations unseen: a macro that was defined here, ``query``, ``query_table``."""
+    names = {"query", "query_table"}
+    for definition in definitions:
+        tokens = tokenize(definition)
+        for index, token in enumerate(tokens):
+            if token.word in ("macro", "function"):
+                names.update(part.name.lower() for part in tokens[index + 1 : index + 9] if part.is_name)
+                break
+    return any(token.is_name and token.name.lower() in names for token in tokenize(sql))
 
 
 _CATALOG_FUNCTIONS = ("duckdb_tables", "duckdb_views", "duckdb_columns", "duckdb_schemas", "pragma_table_info")

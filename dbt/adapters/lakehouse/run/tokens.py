@@ -116,6 +116,16 @@ def split(sql: str) -> list[str]:
     return pieces
 
 
+def mentions(sql: str, name: str) -> int:
+    """How often a name stands in a text, as an identifier or within a string."""
+    folded = name.lower()
+    return sum(
+        (token.is_name and token.name.lower() == folded)
+        or (token.kind == "string_const" and folded in token.text.lower())
+        for token in tokenize(sql)
+    )
+
+
 def name_chains(tokens: Sequence[Token]) -> set[tuple[str, ...]]:
     """Every dotted chain of one to three names: all that could be a relation, and more."""
     chains: set[tuple[str, ...]] = set()

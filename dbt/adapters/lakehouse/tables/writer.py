@@ -81,6 +81,31 @@ def overwrite(
         return _commit(con, table, change, constraints, made)
 
 
+def rewrite(con: duckdb.DuckDBPyConnection, query: str, base: str) -> Written:
+    """The table at ``base`` with a query's columns and rows as its own, laid out and described as it was.
+
+    Partitions, sort order, properties, comments, required columns, identity and location stay, and so do the field ids
+    of columns that keep name and type. New columns come last. A column that partitions or sorts keeps its type, or a
+    wider one: else SchemaMismatch.
+    """
+    columns = schema.describe(con, query)
+    table = tables.load(base)
+    plan = changes.plan(columns, table.metadata, "sync_all_columns")
+    sorting = {f.source_id for f in table.metadata.sort_order().fields}
+    for name in plan.rewritten:
+        if find(table.metadata, name).field_id in sorting:
+            raise SchemaMismatch(
+                f"column {name!r} cannot change its type in place, since the table is sorted by it; "
+                "build the table anew (dbt: --full-refresh)"
+            )
+    with parquet.attempt(table.metadata.location) as made:
+        select = changes.stored_select(columns, plan.metadata, schema.subquery(query))
+        added = parquet.write(con, select, parquet.layout(plan.metadata), made)
+        removed = {f.path for f in (*table.data, *table.deletes)}
+        change = Change(operation=Operation.OVERWRITE, added=added, removed=removed, update=dict(plan.metadata))
+        return _commit(con, table, change, _NO_CONSTRAINTS, made)
+
+
 def evolve(con: duckdb.DuckDBPyConnection, query: str, base: str, on_schema_change: OnSchemaChange) -> str:
     """The metadata location of the table at ``base`` once its schema fits a query's, as ``on_schema_change`` says."""
     columns = schema.describe(con, query)
