@@ -1,0 +1,58 @@
+"""When the keys of an incremental strategy bound what its statements touch, and when they do not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dbt.adapters.lakehouse import nodes
+
+SOURCE = '"c__dbt_tmp"'
+TARGET = '"lake"."s"."c"'
+MERGE = (
+    f"merge into {TARGET} as DBT_INTERNAL_DEST using {SOURCE} as DBT_INTERNAL_SOURCE on ({{}}) "
+    "when matched then update by name when not matched then insert by name"
+)
+KEY = "DBT_INTERNAL_SOURCE.id = DBT_INTERNAL_DEST.id"
+DELETE = f"delete from {TARGET} where (id) in (select (id) from {SOURCE})"
+JOINED = (
+    f"delete from {TARGET} as DBT_INCREMENTAL_TARGET using {SOURCE} "
+    f"where ({SOURCE}.a = DBT_INCREMENTAL_TARGET.a and {SOURCE}.b = DBT_INCREMENTAL_TARGET.b)"
+)
+INSERT = f'insert into {TARGET} ("id") (select "id" from {SOURCE})'
+
+
+def matching(strategy: str, *statements: str, **config: Any) -> str | None:
+    return nodes.matching({"config": config}, strategy, SOURCE, "c", statements)
+
+
+def test_statements_bound_to_their_keys_need_only_the_rows_with_those() -> None:
+    assert matching("merge", MERGE.format(KEY), unique_key="id") == (
+        f"EXISTS (SELECT 1 FROM {SOURCE} AS s WHERE s.id IS NOT DISTINCT FROM t.id)"
+    )
+    assert matching("merge", MERGE.format("FALSE")) == "false"
+    assert matching("delete+insert", DELETE, INSERT, unique_key="id") == f"(id) IN (SELECT (id) FROM {SOURCE})"
+    joined = matching("delete+insert", JOINED, INSERT, unique_key=["a", "b"])
+    assert joined is not None
+    assert "s.b IS NOT DISTINCT FROM t.b" in joined
+    assert matching("delete+insert", INSERT) == "false"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "statements"),
+    [
+        ("merge", [MERGE.format(f"{KEY}) and (DBT_INTERNAL_DEST.d > (select max(d) from {TARGET})")]),
+        ("merge", [MERGE.format(f"{KEY} or DBT_INTERNAL_DEST.d = 1")]),
+        ("merge", [MERGE.format("DBT_INTERNAL_SOURCE.other = DBT_INTERNAL_DEST.other")]),
+        ("merge", [MERGE.format(KEY) + " when not matched by source then delete"]),
+        ("merge", [f"delete from {TARGET}", MERGE.format(KEY)]),
+        ("delete+insert", [DELETE + " and d = 3 or d = 9", INSERT]),
+        ("delete+insert", [DELETE + f" and d > (select max(d) from {TARGET})", INSERT]),
+        ("delete+insert", [f"delete from {TARGET} where d > 3", INSERT]),
+        ("delete+insert", [f"update {TARGET} set d = 1", INSERT]),
+        ("own", [DELETE, INSERT]),
+    ],
+)
+def test_statements_that_may_touch_other_rows_get_all_of_them(strategy: str, statements: list[str]) -> None:
+    assert matching(strategy, *statements, unique_key="id") is None
