@@ -17,6 +17,14 @@ from dbt.adapters.lakehouse.settings import LakeSettings
 
 _BoundName = tuple[str, str, str]
 
+_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+
+
+def _folded(name: _BoundName) -> _BoundName:
+    """A name as DuckDB compares it: ASCII letters without their case."""
+    database, schema, relation = (part.translate(_LOWER) for part in name)
+    return database, schema, relation
+
 
 def quote(identifier: str) -> str:
     """A SQL identifier in double quotes."""
@@ -92,31 +100,32 @@ class Engine:
 
     def bind(self, inputs: Iterable[Input]) -> None:
         """Let exactly these inputs stand in the databases, at the states they name."""
-        wanted: set[_BoundName] = set()
+        inputs = list(inputs)
+        wanted = {_folded((item.database, item.schema, item.name)) for item in inputs}
+        for gone in [key for key in self._bound if key not in wanted]:
+            self.unbind(gone)
         moved = False
         for item in inputs:
             name = (item.database, item.schema, item.name)
-            wanted.add(name)
             identity = (
                 (
                     item.metadata_location or "",
                     "table" if not item.is_view else "view",
                     *(c.name + c.type for c in item.columns),
+                    *name,
                 )
                 if item.sql is None
-                else ("view", item.sql)
+                else ("view", item.sql, *name)
             )
             # A view is bound anew when anything below it may have moved, since DuckDB remembers the types it saw.
-            if self._bound.get(name) != identity or (moved and item.sql is not None):
+            if self._bound.get(_folded(name)) != identity or (moved and item.sql is not None):
                 self._bind_one(item, name)
-                self._bound[name] = identity
+                self._bound[_folded(name)] = identity
                 moved = True
-        for name in [name for name in self._bound if name not in wanted]:
-            self.unbind(name)
 
     def _bind_one(self, item: Input, name: _BoundName) -> None:
         self.ensure_schema(item.database, item.schema)
-        if name in self._bound:
+        if _folded(name) in self._bound:
             self.unbind(name)
         if item.columns and item.sql is None and item.metadata_location is None:
             columns = ", ".join(f"{quote(c.name)} {c.type}" for c in item.columns)
@@ -129,8 +138,8 @@ class Engine:
         self.connection.execute(f"CREATE {body}")
 
     def unbind(self, name: _BoundName) -> None:
-        """Drop whatever stands at a name."""
-        identity = self._bound.pop(name, None)
+        """Drop whatever stands at a name, however it is spelled."""
+        identity = self._bound.pop(_folded(name), None)
         kind = "TABLE" if identity is not None and identity[:2] == ("", "table") else "VIEW"
         self.connection.execute(f"DROP {kind} IF EXISTS {qualified(*name)}")
 
