@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -225,18 +227,34 @@ def _same(keys: Sequence[str], source: str) -> str:
     return f"EXISTS (SELECT 1 FROM {source} AS s WHERE {pairs})"
 
 
+_NULLS = ("", *map("".join, itertools.product("nN", "uU", "lL", "lL")))
+_TEXT = re.compile(r"(text|varchar|string|char|bpchar)\s*(\(.*\))?", re.IGNORECASE)
+
+
 def seed_sql(
     path: str, columns: Sequence[tuple[str, str]], delimiter: str, *, quoted: bool = True, empty: bool = False
 ) -> str:
-    """A SELECT of a seed's CSV file with dbt's types; empty fields and ``null`` are null, as dbt's own reader has it."""
+    """A SELECT of a seed's CSV file with dbt's types.
+
+    Empty fields and ``null`` in any case are null, as dbt's own reader has it; in text also with blanks around them.
+    """
     types = ", ".join(f"{_text(name)}: {_text(dtype)}" for name, dtype in columns)
     # With ``quote_columns: false`` names must do without: that a delimiter is wrong shows here.
     names = "" if quoted else f" AS seed({', '.join(name for name, _ in columns)})"
+    blank = ", ".join(
+        f"CASE WHEN regexp_full_match({name}, '(?i)\\s*(null)?\\s*') THEN NULL ELSE {name} END AS {name}"
+        for name in (_identifier(name) for name, dtype in columns if _TEXT.fullmatch(dtype.strip()))
+    )
     return (
-        f"SELECT * FROM read_csv({_text(path)}, header = true, delim = {_text(delimiter)}, quote = '\"', escape = '\"', "
-        f"columns = {{{types}}}, nullstr = ['', 'null'], auto_detect = false, strict_mode = false)"
+        f"SELECT * FROM (SELECT *{f' REPLACE ({blank})' if blank else ''} "
+        f"FROM read_csv({_text(path)}, header = true, delim = {_text(delimiter)}, quote = '\"', escape = '\"', "
+        f"columns = {{{types}}}, nullstr = [{', '.join(map(_text, _NULLS))}], auto_detect = false, strict_mode = false))"
         f"{names}{' LIMIT 0' if empty else ''}"
     )
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _text(value: str) -> str:
