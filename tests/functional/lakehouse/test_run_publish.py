@@ -142,3 +142,38 @@ def test_retry_goes_on_from_the_failed_run(shop: Shop) -> None:
     assert retried.continues == failed.id
     assert statuses[failed.id].status is RunStatus.CONTINUED
     assert len(shop.log()[0].parents) == 2
+
+
+def test_a_retry_that_writes_nothing_publishes_what_it_continues(shop: Shop) -> None:
+    shop.models(a="select 1 as id")
+    shop.write({"tests/fails.sql": "select * from {{ ref('a') }}"})
+    shop.dbt("build", code=1)
+    shop.write({"tests/fails.sql": "select * from {{ ref('a') }} where id > 1"})
+    outcome = shop.dbt("retry")
+    assert "Published to branch main" in outcome.output
+    assert shop.tables() == {"shop.a": [(1,)]}
+
+
+def test_a_retry_of_a_retry_that_failed_at_once_still_has_everything(shop: Shop) -> None:
+    shop.models(a="select 1 as id", b="select error('on purpose') as id from {{ ref('a') }}")
+    shop.dbt("run", code=1)
+    shop.models(
+        b="select {% if execute %}{{ exceptions.raise_compiler_error('not yet') }}{% endif %} from {{ ref('a') }}"
+    )
+    shop.dbt("retry", code=1)
+    shop.models(b="select id + 1 as id from {{ ref('a') }}")
+    shop.dbt("retry")
+    assert shop.tables() == {"shop.a": [(1,)], "shop.b": [(2,)]}
+
+
+def test_a_retry_without_the_failed_runs_branch_is_refused(shop: Shop) -> None:
+    shop.models(a="select 1 as id", b="select error('on purpose') as id from {{ ref('a') }}")
+    shop.dbt("run", code=1)
+    (failed,) = shop.runs()
+    with shop.lake() as lake:
+        lake.catalog.delete_ref(failed.branch, expected=lake.catalog.resolve(failed.branch).id)
+    shop.models(b="select id + 1 as id from {{ ref('a') }}")
+    outcome = shop.dbt("retry", code=None)
+    assert outcome.code != 0
+    assert "cannot be continued" in outcome.output
+    assert shop.tables() == {}
