@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dbt.adapters.lakehouse.catalog.model import Entry, Key, SchemaEntry, TableEntry, ViewEntry
-from dbt.adapters.lakehouse.errors import ConfigError, NotInLake, SqlError
+from dbt.adapters.lakehouse.errors import NotInLake, SqlError
+from dbt.adapters.lakehouse.jobs.engine import quote
 from dbt.adapters.lakehouse.jobs.job import Alter, Alteration, Create, Edit, Query
 from dbt.adapters.lakehouse.run.alterations import Retype, is_done, parse_alteration
 from dbt.adapters.lakehouse.run.statements import Kind, Reference, Statement, is_volatile
@@ -126,7 +127,7 @@ def _concerned(session: RunSession, statement: Statement, table: TableEntry) -> 
     if statement.where is None or is_volatile(statement.where) or _reads_itself(session, statement, table):
         return None, alias
     # A condition that names columns in a way that only works on the table's own name falls back to all rows.
-    probe = f"SELECT 1 FROM {_dotted(session, table)} AS {_quote(alias)} WHERE {statement.where}"
+    probe = f"SELECT 1 FROM {_dotted(session, table)} AS {quote(alias)} WHERE {statement.where}"
     try:
         session.describe(probe)
     except SqlError:
@@ -179,7 +180,7 @@ def _create_table(session: RunSession, statement: Statement, name: Name) -> Resu
         declared = session.submit(Query(sql=f"DESCRIBE {_STAGED}")).rows
         required = tuple(str(row[0]) for row in declared if row[2] == "NO")
         spec = TableSpec(location=spec.location, table_uuid=spec.table_uuid, constraints=Constraints(not_null=required))
-        body = f"SELECT {', '.join(_quote(c.name) for c in columns)} FROM {_STAGED}"
+        body = f"SELECT {', '.join(quote(c.name) for c in columns)} FROM {_STAGED}"
     else:
         body = _renamed(statement)
     inputs = session.planner.inputs(body)
@@ -356,16 +357,8 @@ def _literal(session: RunSession, text: str) -> str | None:
     return None if value is None else str(value)
 
 
-def _unsupported(session: RunSession, statement: Statement, name: Name) -> Result:
-    raise ConfigError(f"{statement.kind.name} is not supported on {name}")
-
-
 def _dotted(session: RunSession, table: TableEntry) -> str:
     return str(Name(database=session.database, schema=table.schema, name=table.name))
-
-
-def _quote(identifier: str) -> str:
-    return '"' + identifier.replace('"', '""') + '"'
 
 
 _HANDLERS: dict[Kind, Callable[[RunSession, Statement, Name], Result]] = {

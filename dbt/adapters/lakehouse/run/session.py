@@ -199,7 +199,7 @@ class RunSession:
         if python is not None:
             raise ConfigError(f"{build.name}: rows of Python code are merged by way of a table; build that first")
         # What hides behind a view or a macro may be the target itself, of which all rows must then be there.
-        hidden = any(self.reads_hidden(statement) for statement in build.statements)
+        hidden = build.matching is not None and any(map(self.reads_hidden, build.statements))
         return Edit(
             target=self.as_input(table),
             matching=None if hidden else build.matching,

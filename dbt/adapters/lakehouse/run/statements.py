@@ -16,6 +16,7 @@ from typing import Any
 
 import duckdb
 
+from dbt.adapters.lakehouse.jobs.engine import quote
 from dbt.adapters.lakehouse.run.tokens import Token, cut, name_chains, tokenize
 
 
@@ -82,7 +83,6 @@ class Statement:
     if_not_exists: bool = False
     temporary: bool = False
     cascade: bool = False
-    object_kind: str = ""
     clone_of: Reference | None = None
 
 
@@ -306,9 +306,7 @@ def _parse_alter(reader: _Reader) -> Statement:
     target = reader.name()
     if target is None:
         return Statement(kind=Kind.OTHER, sql=reader.sql)
-    return Statement(
-        kind=Kind.ALTER, sql=reader.sql, target=target, body=reader.rest(), if_exists=if_exists, object_kind=word
-    )
+    return Statement(kind=Kind.ALTER, sql=reader.sql, target=target, body=reader.rest(), if_exists=if_exists)
 
 
 def _parse_comment(reader: _Reader) -> Statement:
@@ -333,7 +331,6 @@ def _parse_comment(reader: _Reader) -> Statement:
         target=Reference.of(tuple(chain)),
         body=reader.rest(),
         columns=column,
-        object_kind=word,
     )
 
 
@@ -402,14 +399,14 @@ def requalify(sql: str, rename: Callable[[Reference], tuple[str, str, str] | Non
             short = not (reference.database and reference.schema)
             new = None if short and reference.name.lower() in ctes else rename(reference)
             # Columns may be named by the short form of the relation, which the long form would no longer answer to.
-            alias = f" AS {_quote(reference.name)}" if short and not node.get("alias") else ""
+            alias = f" AS {quote(reference.name)}" if short and not node.get("alias") else ""
             width = bool(reference.database) + bool(reference.schema)
         elif node.get("type") == "COLUMN_REF" and len(node["column_names"]) > 3:
             new, alias, width = rename(Reference.of(tuple(node["column_names"][:3]))), "", 2
         else:
             continue
         if new is not None:
-            edits.append((tokens[first].start, tokens[first + 2 * width].end, ".".join(map(_quote, new)) + alias))
+            edits.append((tokens[first].start, tokens[first + 2 * width].end, ".".join(map(quote, new)) + alias))
     raw = sql.encode()
     for start, end, text_in_full in sorted(edits, reverse=True):
         raw = raw[:start] + text_in_full.encode() + raw[end:]
@@ -425,10 +422,6 @@ def _volatile_functions() -> frozenset[str]:
 def is_volatile(condition: str) -> bool:
     """Whether a condition may pick other rows when it is evaluated a second time."""
     return any(token.name.lower() in _volatile_functions() for token in tokenize(condition) if token.is_name)
-
-
-def _quote(identifier: str) -> str:
-    return '"' + identifier.replace('"', '""') + '"'
 
 
 def hides_reads(sql: str, definitions: Iterable[str]) -> bool:

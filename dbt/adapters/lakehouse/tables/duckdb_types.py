@@ -235,11 +235,6 @@ def is_lossy(duck: Any) -> bool:
     return False
 
 
-def same_shape(kind: IcebergType) -> str:
-    """A type without its field ids: equal texts mean that files hold the two alike."""
-    return to_duckdb(kind)
-
-
 def promotes(old: IcebergType, new: IcebergType) -> bool:
     """Whether Iceberg lets a column change from ``old`` to ``new`` without rewriting files (spec: Schema Evolution)."""
     if isinstance(old, IntegerType):

@@ -18,7 +18,7 @@ from pyiceberg.types import DoubleType, FloatType, IcebergType, ListType, MapTyp
 
 from dbt.adapters.lakehouse.errors import ConfigError, SchemaMismatch
 from dbt.adapters.lakehouse.tables import duckdb_types as types
-from dbt.adapters.lakehouse.tables.duckdb_types import Meanings, fold, literal, quote
+from dbt.adapters.lakehouse.tables.duckdb_types import Meanings, fold, literal
 
 if TYPE_CHECKING:
     import duckdb
@@ -212,8 +212,3 @@ def stored_expression(column: QueryColumn, field: NestedField, meanings: Meaning
 
 
 _LOSSY_NAMES = tuple(name.upper() for name in types.LOSSY)
-
-
-def projection(pairs: Sequence[tuple[str, NestedField]]) -> str:
-    """A SELECT list of expressions named as the fields."""
-    return ", ".join(f"{source} AS {quote(field.name)}" for source, field in pairs)
