@@ -29,7 +29,7 @@ $(STAMP): pyproject.toml constraints.txt
 		echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@echo "Installing the project and its pinned dependencies into $(VENV) (once; about a minute)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,sample,postgres]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,sample,postgres,s3,service,telemetry]'
 	@touch $@
 
 demo: $(STAMP) ## branch, run, failure, fix and merge on 336,776 flights, in ./demo

@@ -20,9 +20,10 @@ LAYERS = [
     {"executors", "catalog"},
     {"run"},
     {"lake"},
-    {"profile", "nodes", "column", "relation", "catalog_queries"},
+    {"profile", "nodes", "demands", "column", "relation", "catalog_queries"},
     {"credentials", "connections"},
     {"events"},
+    {"service"},
     {"impl", "cli"},
     {"__init__", "__version__"},
 ]
@@ -34,6 +35,7 @@ FORBIDDEN = {
     "tables": {"catalog", "run"},
     "executors": {"catalog", "run"},
     "cli": {"impl", "events", "connections", "credentials", "relation", "column", "nodes", "catalog_queries"},
+    "service": {"impl", "events", "connections", "credentials", "relation", "column", "nodes", "catalog_queries"},
 }
 PURE = ("catalog/model.py", "catalog/refs.py", "catalog/graph.py", "catalog/merge.py")
 

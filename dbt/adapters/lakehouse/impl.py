@@ -26,13 +26,13 @@ from dbt_common.events.event_manager_client import add_callback_to_manager
 from dbt_common.events.functions import fire_event
 from dbt_common.exceptions import CompilationError, DbtRuntimeError
 
-from dbt.adapters.lakehouse import catalog_queries, nodes
+from dbt.adapters.lakehouse import catalog_queries, demands, nodes
 from dbt.adapters.lakehouse.catalog.model import TableEntry, ViewEntry
 from dbt.adapters.lakehouse.column import LakehouseColumn
 from dbt.adapters.lakehouse.connections import LakehouseConnectionManager, dbt_errors
 from dbt.adapters.lakehouse.credentials import LakehouseCredentials
 from dbt.adapters.lakehouse.events import Invocation
-from dbt.adapters.lakehouse.lake.base import Build, Built, Lake, Name, PythonSource, Session
+from dbt.adapters.lakehouse.lake.base import Build, Built, Lake, LogLine, Name, Progress, PythonSource, Session
 from dbt.adapters.lakehouse.relation import LakehouseRelation
 
 if TYPE_CHECKING:
@@ -317,7 +317,8 @@ class LakehouseAdapter(SQLAdapter):
             empty=not agate_table.rows,
         )
         with dbt_errors():
-            return self._respond(self._build(self._create(node, relation, code, None)), "INSERT")
+            seed = dataclasses.replace(self._create(node, relation, code, None), local=True)
+            return self._respond(self._build(seed), "INSERT")
 
     @available.parse(lambda *a, **k: AdapterResponse("OK"))
     def build_incremental(
@@ -392,7 +393,7 @@ class LakehouseAdapter(SQLAdapter):
         session = self._session()
         own = f"{build.name.name}__dbt_python_{uuid.uuid4().hex[:8]}"
         staged = Name(database=build.name.database, schema=build.name.schema, name=own)
-        self._build(Build(name=staged, python=build.python, node=build.node))
+        self._build(Build(name=staged, python=build.python, node=build.node, resources=build.resources))
         try:
             yield f"SELECT * FROM {staged}"
         finally:
@@ -430,6 +431,8 @@ class LakehouseAdapter(SQLAdapter):
                 matching=f"t.{scd_id}::text IN (SELECT {scd_id}::text FROM {source})",
                 on_schema_change="append_new_columns",
                 node=node["unique_id"],
+                resources=demands.resources(node["config"]),
+                external_access=demands.flag(node["config"], "external_access"),
                 provenance=_provenance(node),
             )
             return self._respond(self._build(build), "MERGE")
@@ -469,7 +472,12 @@ class LakehouseAdapter(SQLAdapter):
         for sql in (*build.setup, build.sql, *build.statements):
             if sql:
                 self._log(sql)
-        return self._session().build(build)
+        name = get_node_info().get("node_name") or str(build.name)
+
+        def tell(event: Progress | LogLine) -> None:
+            logger.info(f"{name}: {event}")
+
+        return self._session().build(build, tell)
 
     def _log(self, sql: str) -> None:
         name = self.connections.get_thread_connection().name or ""
@@ -480,7 +488,12 @@ class LakehouseAdapter(SQLAdapter):
         source = None
         if python:
             path = str(Path(node.get("root_path") or "", node["original_file_path"]))
-            source = PythonSource(code=code, path=path, reads=(*nodes.python_reads(code), str(relation)))
+            source = PythonSource(
+                code=code,
+                path=path,
+                reads=(*nodes.python_reads(code), str(relation)),
+                **demands.python_needs(node["config"]),
+            )
         return Build(
             name=self._name(relation),
             sql=None if python else self._commented(code),
@@ -488,6 +501,8 @@ class LakehouseAdapter(SQLAdapter):
             setup=_setup(sql_header),
             constraints=nodes.constraints(node),
             node=node["unique_id"],
+            resources=demands.resources(node["config"]),
+            external_access=demands.flag(node["config"], "external_access"),
             provenance=_provenance(node),
             **nodes.layout(node),
             **nodes.docs(node),

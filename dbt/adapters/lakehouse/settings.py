@@ -21,7 +21,8 @@ class LakeSettings:
 
     ``warehouse`` is the URI of its root folder (``file:///…`` without a slash at the end), ``catalog`` a SQLAlchemy URL.
     ``database`` is the name its relations carry in SQL. ``memory_limit`` (``4GB``) is for each worker; None lets the
-    workers share what DuckDB would take. ``duckdb_settings`` and ``extensions`` are applied to every worker.
+    workers share what DuckDB would take. ``duckdb_settings`` and ``extensions`` are applied to every worker. With ``sandbox``
+    the SQL of a job reads the job's inputs and nothing else (invariant 9). ``storage_options`` are for S3.
     """
 
     warehouse: str
@@ -33,3 +34,4 @@ class LakeSettings:
     extensions: tuple[str, ...] = ()
     duckdb_settings: Mapping[str, str] = field(default_factory=dict)
     storage_options: Mapping[str, str] = field(default_factory=dict)
+    sandbox: bool = False

@@ -6,7 +6,8 @@ import contextlib
 import threading
 from types import TracebackType
 
-from dbt.adapters.lakehouse.jobs.job import Job, JobResult
+from dbt.adapters.lakehouse.executors.base import Requester
+from dbt.adapters.lakehouse.jobs.job import Job, JobResult, Watch
 from dbt.adapters.lakehouse.jobs.worker import Worker
 from dbt.adapters.lakehouse.settings import LakeSettings
 
@@ -24,7 +25,7 @@ class LocalExecutor:
         self._lock = threading.Lock()
         self._closed = False
 
-    def lease(self) -> LocalLease:
+    def lease(self, requester: Requester | None = None) -> LocalLease:
         """A warm worker if one is idle, else a new one."""
         with self._lock:
             worker = self._idle.pop() if self._idle else None
@@ -61,10 +62,10 @@ class LocalLease:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.release()
 
-    def run(self, job: Job) -> JobResult:
+    def run(self, job: Job, watch: Watch | None = None) -> JobResult:
         """Run a job in the calling thread."""
         assert self._worker is not None, "the lease was released"
-        return self._worker.run(job)
+        return self._worker.run(job, watch)
 
     def cancel(self) -> None:
         """Interrupt the job that runs."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -31,10 +31,36 @@ class Input:
 
 @dataclass(frozen=True, kw_only=True)
 class PythonCode:
-    """A Python model: dbt's compiled code, and the path of the user's file for tracebacks."""
+    """A Python model: dbt's compiled code, and the path of the user's file for tracebacks.
+
+    ``packages`` are requirements (PEP 508) beyond what the worker has, ``python_version`` (``3.12``) the interpreter, None
+    for the worker's own. Without ``internet_access`` its process has no network, where the system can take it away.
+    ``isolated`` asks for a process of its own even where packages and interpreter do not.
+    """
 
     code: str
     path: str
+    packages: tuple[str, ...] = ()
+    python_version: str | None = None
+    internet_access: bool = False
+    isolated: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What a job may take; None leaves a limit to the executor.
+
+    ``cpus`` are DuckDB's threads, ``memory`` (``1GB``) its limit, ``max_memory`` what one further attempt gets after the
+    first ran out. ``timeout`` is in seconds for one attempt, ``retries`` counts further attempts after passing failures.
+    Jobs of higher ``priority`` leave the queue first.
+    """
+
+    cpus: int | None = None
+    memory: str | None = None
+    max_memory: str | None = None
+    timeout: float | None = None
+    retries: int | None = None
+    priority: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +86,8 @@ class Describe:
 class Create:
     """Write rows as a new table, or as the new content of one (``replaces``: its metadata location).
 
+    The rows are those of ``sql``, of a Python model, or of a file that holds an Arrow IPC stream (``arrow``: its path on
+    the worker's machine): exactly one of them is set.
     With ``keeps_layout`` the replaced table keeps its partitions, sort order, properties, comments, required columns and
     history, and ``spec`` says nothing.
     """
@@ -67,6 +95,7 @@ class Create:
     spec: TableSpec
     sql: str | None = None
     python: PythonCode | None = None
+    arrow: str | None = None
     replaces: str | None = None
     keeps_layout: bool = False
     kind: Literal["create"] = "create"
@@ -74,11 +103,12 @@ class Create:
 
 @dataclass(frozen=True, kw_only=True)
 class Append:
-    """Add rows to the table at ``base``, or replace the partitions they fall in (``overwrite``)."""
+    """Add rows (see ``Create``) to the table at ``base``, or replace the partitions they fall in (``overwrite``)."""
 
     base: str
     sql: str | None = None
     python: PythonCode | None = None
+    arrow: str | None = None
     overwrite: bool = False
     on_schema_change: SchemaChange = "ignore"
     constraints: Constraints = field(default_factory=Constraints)
@@ -141,7 +171,10 @@ Action = Query | Describe | Create | Append | Edit | Alter
 class Job:
     """One execution. ``key`` makes it idempotent: two runs of one key write different files, and one result is used.
 
-    ``default_schema`` is where unqualified names are looked up, in ``database``. ``setup`` are statements to run first.
+    ``default_schema`` is where unqualified names are looked up, in ``database``. ``definitions`` are statements that every
+    session of the run begins with (macros); a worker runs each of them once a session. ``setup`` are statements to run
+    before this job. ``label`` is what people call it: a node's name, or ``query``. With ``external_access`` the SQL may read
+    what is outside the lake, where the executor allows that at all.
     """
 
     key: str
@@ -149,7 +182,54 @@ class Job:
     default_schema: str
     action: Action
     inputs: tuple[Input, ...] = ()
+    definitions: tuple[str, ...] = ()
     setup: tuple[str, ...] = ()
+    resources: Resources = field(default_factory=Resources)
+    label: str = "query"
+    external_access: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a running job is: ``percent`` (0 to 100, None where DuckDB cannot tell) after ``seconds``.
+
+    ``size_bytes`` were written so far; ``waiting`` counts the jobs before it while it is still queued.
+    """
+
+    seconds: float
+    percent: float | None = None
+    size_bytes: int = 0
+    waiting: int = 0
+    attempt: int = 1
+    kind: Literal["progress"] = "progress"
+
+    def __str__(self) -> str:
+        parts = [f"{self.seconds:.0f} s"]
+        if self.waiting:
+            parts.append(f"queued behind {self.waiting}")
+        if self.percent is not None:
+            parts.append(f"{self.percent:.0f} %")
+        if self.size_bytes:
+            parts.append(f"{self.size_bytes / 1e6:.0f} MB written")
+        if self.attempt > 1:
+            parts.append(f"attempt {self.attempt}")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogLine:
+    """A line that a job printed, or that the executor says about it (``stream`` is then ``executor``)."""
+
+    text: str
+    stream: Literal["stdout", "stderr", "executor"] = "stdout"
+    kind: Literal["log"] = "log"
+
+    def __str__(self) -> str:
+        return self.text
+
+
+Watch = Callable[[Progress | LogLine], None]
+"""Told what a job does while it runs, from any thread. It must be quick, and must not raise."""
 
 
 @dataclass(frozen=True, kw_only=True)

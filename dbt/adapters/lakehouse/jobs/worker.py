@@ -5,16 +5,29 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from dbt.adapters.lakehouse.errors import JobCancelled
 from dbt.adapters.lakehouse.jobs import python_model
 from dbt.adapters.lakehouse.jobs.engine import Engine, duckdb_errors, qualified, quote
-from dbt.adapters.lakehouse.jobs.job import Alter, Append, Create, Describe, Edit, Job, JobResult, PythonCode, Query
+from dbt.adapters.lakehouse.jobs.job import (
+    Alter,
+    Append,
+    Create,
+    Describe,
+    Edit,
+    Job,
+    JobResult,
+    Query,
+    Watch,
+)
 from dbt.adapters.lakehouse.settings import LakeSettings
 from dbt.adapters.lakehouse.tables.values import Column, Written
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _INTERRUPT_SECONDS = 0.05
 _STAGED = "__lakehouse_rows"
@@ -39,6 +52,7 @@ class Worker:
         self._engine = Engine(settings)
         self._cursor: duckdb.DuckDBPyConnection | None = None
         self._home: tuple[str, str] | None = None
+        self._defined: set[str] = set()
         self._cancelled = threading.Event()
         self._running = threading.Event()
 
@@ -51,6 +65,7 @@ class Worker:
         if self._cursor is not None:
             self._cursor.close()
         self._cursor = self._home = None
+        self._defined.clear()
 
     @property
     def cancelled(self) -> bool:
@@ -75,7 +90,7 @@ class Worker:
         self.end()
         self._engine.close()
 
-    def run(self, job: Job) -> JobResult:
+    def run(self, job: Job, watch: Watch | None = None) -> JobResult:
         """Run one job. Raises ``SqlError``, ``PythonModelError``, ``OutOfMemory``, ``JobCancelled``, and ``TableError``s."""
         if self._cancelled.is_set():
             raise JobCancelled("the run was cancelled before this job started")
@@ -84,8 +99,10 @@ class Worker:
             with duckdb_errors(self._engine.memory_limit):
                 cursor = self._connect(job)
                 self._engine.bind(job.inputs)
-                for statement in job.setup:
-                    cursor.execute(statement)
+                for statement in (*job.definitions, *job.setup):
+                    if statement not in self._defined:
+                        cursor.execute(statement)
+                self._defined.update(job.definitions)
                 return self._act(cursor, job)
         finally:
             self._running.clear()
@@ -116,7 +133,7 @@ class Worker:
     def _write(
         self, cursor: duckdb.DuckDBPyConnection, action: Create | Append, write: Callable[[str], Written]
     ) -> JobResult:
-        with _rows(cursor, action.sql, action.python) as sql:
+        with _rows(cursor, action) as sql:
             written = write(sql)
         return JobResult(written=written, rows_affected=written.rows_written)
 
@@ -166,11 +183,13 @@ class Worker:
 class _rows:  # noqa: N801 - used as a function: the rows of SQL or of a Python model, as a SELECT
     """Context in which a SELECT gives the rows of a query or of a Python model."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection, sql: str | None, python: PythonCode | None) -> None:
-        self._cursor, self._sql, self._python = cursor, sql, python
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, action: Create | Append) -> None:
+        self._cursor, self._sql, self._python, self._arrow = cursor, action.sql, action.python, action.arrow
         self._staged = False
 
     def __enter__(self) -> str:
+        if self._arrow is not None:
+            return python_model.expose(_arrow_rows(self._arrow), self._cursor)
         if self._python is None:
             assert self._sql is not None
             if len(self._cursor.extract_statements(self._sql)) == 1:
@@ -184,8 +203,16 @@ class _rows:  # noqa: N801 - used as a function: the rows of SQL or of a Python 
     def __exit__(self, *_: object) -> None:
         if self._staged:
             self._cursor.execute(f"DROP TABLE IF EXISTS {_STAGED}")
-        if self._python is not None:
+        if self._python is not None or self._arrow is not None:
             python_model.conceal(self._cursor)
+
+
+def _arrow_rows(path: str) -> pa.Table:
+    """An Arrow IPC stream in a file, memory-mapped."""
+    import pyarrow as pa
+
+    with pa.memory_map(path) as source, pa.ipc.open_stream(source) as reader:
+        return reader.read_all()
 
 
 def describe(cursor: duckdb.DuckDBPyConnection, sql: str) -> tuple[Column, ...]:

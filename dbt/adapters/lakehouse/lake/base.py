@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from dbt.adapters.lakehouse.catalog.base import Catalog
 from dbt.adapters.lakehouse.catalog.model import Commit, Entry, RunRecord
-from dbt.adapters.lakehouse.jobs.job import SchemaChange
+from dbt.adapters.lakehouse.jobs.job import LogLine, Progress, Resources, SchemaChange, Watch
 from dbt.adapters.lakehouse.run.values import Build, Built, Name, PythonSource, Result, RunRequest
 from dbt.adapters.lakehouse.tables.values import Column
 
@@ -28,13 +28,17 @@ __all__ = [
     "Built",
     "Check",
     "Lake",
+    "LogLine",
     "Name",
+    "Progress",
     "PythonSource",
+    "Resources",
     "Result",
     "Run",
     "RunRequest",
     "SchemaChange",
     "Session",
+    "Watch",
 ]
 
 
@@ -58,8 +62,8 @@ class Session(Protocol):
         """The columns a SELECT would give, without running it."""
         ...
 
-    def build(self, build: Build) -> Built:
-        """Run a node and put its table on the run's branch."""
+    def build(self, build: Build, watch: Watch | None = None) -> Built:
+        """Run a node and put its table on the run's branch; ``watch`` is told how its job goes."""
         ...
 
     def create_view(self, name: Name, sql: str, **more: Any) -> Built:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.lakehouse.catalog.model import Entry, Key, SchemaEntry, TableEntry, ViewEntry
 from dbt.adapters.lakehouse.errors import ConfigError, JobCancelled, NotInLake, SchemaMismatch, SqlError
-from dbt.adapters.lakehouse.executors.base import Executor, Lease
+from dbt.adapters.lakehouse.executors.base import Executor, Lease, Requester
 from dbt.adapters.lakehouse.jobs.job import (
     Action,
     Append,
@@ -21,13 +21,14 @@ from dbt.adapters.lakehouse.jobs.job import (
     JobResult,
     PythonCode,
     Query,
+    Watch,
 )
 from dbt.adapters.lakehouse.run import changes
 from dbt.adapters.lakehouse.run.inputs import InputPlanner
 from dbt.adapters.lakehouse.run.state import State
 from dbt.adapters.lakehouse.run.statements import Kind, hides_reads, parse
 from dbt.adapters.lakehouse.run.tokens import split
-from dbt.adapters.lakehouse.run.values import Build, Built, Name, Result
+from dbt.adapters.lakehouse.run.values import Build, Built, Name, PythonSource, Result
 from dbt.adapters.lakehouse.settings import LakeSettings
 from dbt.adapters.lakehouse.storage import folder_name
 from dbt.adapters.lakehouse.tables.values import Column, TableSpec, Written
@@ -125,26 +126,38 @@ class RunSession:
 
     # working
 
-    def submit(self, action: Action, inputs: tuple[Input, ...] = (), setup: tuple[str, ...] = ()) -> JobResult:
-        """Run one job on this session's worker."""
+    def submit(
+        self,
+        action: Action,
+        inputs: tuple[Input, ...] = (),
+        setup: tuple[str, ...] = (),
+        *,
+        build: Build | None = None,
+        watch: Watch | None = None,
+    ) -> JobResult:
+        """Run one job on this session's worker; ``build`` says what it may take, if it is a node's."""
         if self.run is not None:
             self.run.check_open()
         if self._cancelled:
             raise JobCancelled("the session was cancelled")
         if self._lease is None:
-            self._lease = self._executor.lease()
-            setup = (*self.run.definitions, *setup) if self.run is not None else setup
+            request = self.run.request if self.run is not None else None
+            self._lease = self._executor.lease(
+                Requester(user=request.author, run=request.id) if request is not None else None
+            )
         job = Job(
             key=uuid.uuid4().hex,
             database=self.database,
             default_schema=self.default_schema,
             action=action,
             inputs=inputs,
+            definitions=self.run.definitions if self.run is not None else (),
             setup=setup,
+            **({} if build is None else _demands(build)),
         )
-        return self._lease.run(job)
+        return self._lease.run(job, watch)
 
-    def build(self, build: Build) -> Built:
+    def build(self, build: Build, watch: Watch | None = None) -> Built:
         """See ``lake.base.Session``."""
         run = self.writable(build.name.database, str(build.name))
         key = Key(build.name.schema, build.name.name)
@@ -161,7 +174,7 @@ class RunSession:
             action = self._action(build, table)
             seen = {key: self.state.own.content(key)}
             run.begin()
-            answer = self.submit(action, inputs, self._unprepared(build.setup))
+            answer = self.submit(action, inputs, self._unprepared(build.setup), build=build, watch=watch)
             self._prepared.update(build.setup)
             assert answer.written is not None
             entry = table_entry(build.name, answer.written, node=build.node, inputs=known)
@@ -181,17 +194,18 @@ class RunSession:
         return Built(entry=entry, rows_written=answer.written.rows_written, rows_deleted=answer.written.rows_deleted)
 
     def _action(self, build: Build, table: TableEntry | None) -> Action:
-        python = PythonCode(code=build.python.code, path=build.python.path) if build.python is not None else None
+        python = _python_code(build.python) if build.python is not None else None
         if build.mode == "create":
             spec = self.table_spec(build.name, table, build)
             replaces = table.metadata_location if table is not None else None
-            return Create(spec=spec, sql=build.sql, python=python, replaces=replaces)
+            return Create(spec=spec, sql=build.sql, python=python, arrow=build.arrow, replaces=replaces)
         assert table is not None
         if build.mode != "merge":
             return Append(
                 base=table.metadata_location,
                 sql=build.sql,
                 python=python,
+                arrow=build.arrow,
                 overwrite=build.mode == "overwrite",
                 on_schema_change=build.on_schema_change,
                 constraints=build.constraints,
@@ -317,6 +331,25 @@ class RunSession:
         lease, self._lease = self._lease, None
         if lease is not None:
             lease.release()
+
+
+def _python_code(source: PythonSource) -> PythonCode:
+    return PythonCode(
+        code=source.code,
+        path=source.path,
+        packages=source.packages,
+        python_version=source.python_version,
+        internet_access=source.internet_access,
+    )
+
+
+def _demands(build: Build) -> dict[str, Any]:
+    """What a build asks of its job."""
+    return {
+        "resources": build.resources,
+        "external_access": build.external_access,
+        "label": build.node or str(build.name),
+    }
 
 
 def table_entry(name: Name, written: Written, *, node: str | None, inputs: dict[str, str]) -> TableEntry:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dbt.adapters.lakehouse.catalog.model import Entry
-from dbt.adapters.lakehouse.jobs.job import SchemaChange
+from dbt.adapters.lakehouse.jobs.job import Resources, SchemaChange
 from dbt.adapters.lakehouse.settings import PublishMode
 from dbt.adapters.lakehouse.tables.values import Column, Constraints
 
@@ -36,11 +36,17 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class PythonSource:
-    """A Python model: dbt's compiled code, where the user's file is, and the relations that ``dbt.ref`` may name."""
+    """A Python model: dbt's compiled code, where the user's file is, and the relations that ``dbt.ref`` may name.
+
+    For the rest see ``jobs.job.PythonCode``.
+    """
 
     code: str
     path: str
     reads: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    python_version: str | None = None
+    internet_access: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +57,17 @@ class Build:
     occur in them; ``merge`` runs ``statements`` (SQL on the target's own name and on ``source``, a name under which the
     rows stand) over those rows of the target for which ``matching`` holds (SQL over alias ``t`` and ``source``; None: all).
     ``incoming`` names the columns of ``source`` that belong to the table, where not all do.
-    Exactly one of ``sql`` and ``python`` is set. ``setup`` are statements to run first in the same session.
+    Exactly one of ``sql``, ``python`` and ``arrow`` (the path of a file that holds an Arrow IPC stream, where the lake is)
+    is set. ``setup`` are statements to run first in the same session. ``local`` says that ``sql`` reads files of the
+    caller's machine and nothing of the lake (seeds). ``resources`` and ``external_access``: see ``jobs.job``.
     """
 
     name: Name
     mode: Literal["create", "append", "overwrite", "merge"] = "create"
     sql: str | None = None
     python: PythonSource | None = None
+    arrow: str | None = None
+    local: bool = False
     setup: tuple[str, ...] = ()
     source: str | None = None
     statements: tuple[str, ...] = ()
@@ -71,6 +81,8 @@ class Build:
     column_comments: Mapping[str, str] = field(default_factory=dict)
     constraints: Constraints = field(default_factory=Constraints)
     node: str | None = None
+    resources: Resources = field(default_factory=Resources)
+    external_access: bool = False
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
