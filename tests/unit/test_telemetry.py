@@ -63,8 +63,8 @@ def collector() -> Iterator[Collector]:
 RUN = """
 import sys, time
 from dbt.adapters.lakehouse import telemetry
-with telemetry.run_span(sys.argv[1], **{"lakehouse.branch": "main"}) as run:
-    with run.child("node", **{"lakehouse.node": "model.shop.orders"}) as node:
+with telemetry.run_span(sys.argv[1], branch="main") as run:
+    with run.child("node", node="model.shop.orders") as node:
         with telemetry.record() as phases:
             with telemetry.phase("bind"):
                 time.sleep(0.01)

@@ -67,7 +67,10 @@ def phase(name: str) -> Iterator[None]:
 
 
 class Span:
-    """A span that was begun. ``end`` may be called more than once; the first call counts."""
+    """A span that was begun. ``end`` may be called more than once; the first call counts.
+
+    Attributes are named without the prefix ``lakehouse.``, under which they are sent.
+    """
 
     def __init__(self, span: Any = None) -> None:
         self._span = span
@@ -118,7 +121,7 @@ def run_span(run_id: str, **attributes: str | int | float | bool | None) -> Span
     trace_id = trace_id_of(run_id)
     token = _next_ids.set((trace_id, trace_id >> 64 or 1))
     try:
-        return Span(_begin("run", Context(), {"lakehouse.run": run_id, **attributes}, None))
+        return Span(_begin("run", Context(), {"run": run_id, **attributes}, None))
     finally:
         _next_ids.reset(token)
 
@@ -162,7 +165,7 @@ def _begin(name: str, context: Any, attributes: Mapping[str, Any], started: int 
 
 
 def _attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in attributes.items() if value is not None}
+    return {f"lakehouse.{name}": value for name, value in attributes.items() if value is not None}
 
 
 @functools.cache

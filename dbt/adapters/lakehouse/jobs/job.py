@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dbt.adapters.lakehouse.tables.values import Column, Constraints, TableSpec, Written
+from dbt.adapters.lakehouse.telemetry import Phase
 
 SchemaChange = Literal["ignore", "fail", "append_new_columns", "sync_all_columns"]
 """dbt's ``on_schema_change``."""
@@ -234,14 +235,17 @@ Watch = Callable[[Progress | LogLine], None]
 
 @dataclass(frozen=True, kw_only=True)
 class JobResult:
-    """What came of a job: a written table, or columns with rows (or an Arrow table), or a count of changed rows."""
+    """What came of a job: a written table, or columns with rows (or an Arrow table), or a count of changed rows.
+
+    ``phases`` say what its time went into.
+    """
 
     written: Written | None = None
     columns: tuple[Column, ...] = ()
     rows: Sequence[tuple[Any, ...]] = ()
     arrow: Any = None
     rows_affected: int | None = None
-    log: str = ""
+    phases: tuple[Phase, ...] = ()
 
 
 def job_to_json(job: Job) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from dbt.adapters.lakehouse import telemetry
 from dbt.adapters.lakehouse.errors import JobCancelled
 from dbt.adapters.lakehouse.jobs import python_model
 from dbt.adapters.lakehouse.jobs.engine import Engine, duckdb_errors, qualified, quote
@@ -96,14 +98,16 @@ class Worker:
             raise JobCancelled("the run was cancelled before this job started")
         self._running.set()
         try:
-            with duckdb_errors(self._engine.memory_limit):
+            with duckdb_errors(self._engine.memory_limit), telemetry.record() as phases:
                 cursor = self._connect(job)
-                self._engine.bind(job.inputs)
+                with telemetry.phase("bind"):
+                    self._engine.bind(job.inputs)
                 for statement in (*job.definitions, *job.setup):
                     if statement not in self._defined:
                         cursor.execute(statement)
                 self._defined.update(job.definitions)
-                return self._act(cursor, job)
+                result = self._act(cursor, job)
+            return dataclasses.replace(result, phases=tuple(phases))
         finally:
             self._running.clear()
 
@@ -221,6 +225,7 @@ def describe(cursor: duckdb.DuckDBPyConnection, sql: str) -> tuple[Column, ...]:
     return tuple(Column(name=row[0], type=row[1], required=row[2] == "NO") for row in rows)
 
 
+@telemetry.phase("execute")
 def _answer(cursor: duckdb.DuckDBPyConnection, action: Query) -> JobResult:
     cursor.execute(action.sql)
     description = cursor.description

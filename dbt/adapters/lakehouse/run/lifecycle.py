@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from dbt.adapters.lakehouse import telemetry
 from dbt.adapters.lakehouse.catalog.base import Catalog
 from dbt.adapters.lakehouse.catalog.model import (
     Commit,
@@ -70,6 +71,7 @@ class LakeRun:
         self._sessions: weakref.WeakSet[RunSession] = weakref.WeakSet()
         self._others: dict[str, Snapshot] = {}
         self.definitions: tuple[str, ...] = ()
+        self.span = telemetry.run_span(request.id, branch=request.branch, command=request.command)
 
     # reading
 
@@ -179,17 +181,18 @@ class LakeRun:
             own = self._own if self._own is not None else self.own()
             branch = self.request.branch if self.live else self._ensure_branch(own)
             try:
-                commit = self.catalog.commit(
-                    branch,
-                    [
-                        Put(key=key, entry=entry, expected=seen[key] if key in seen else own.content(key))
-                        for key, entry in puts
-                    ],
-                    author=self.request.author,
-                    message=message,
-                    run=None if self.live else self.request.id,
-                    provenance={**self.request.provenance, **provenance},
-                )
+                with self.span.child("commit", message=message):
+                    commit = self.catalog.commit(
+                        branch,
+                        [
+                            Put(key=key, entry=entry, expected=seen[key] if key in seen else own.content(key))
+                            for key, entry in puts
+                        ],
+                        author=self.request.author,
+                        message=message,
+                        run=None if self.live else self.request.id,
+                        provenance={**self.request.provenance, **provenance},
+                    )
             except HeadMoved as error:
                 names = ", ".join(str(key) for key, _ in puts)
                 raise HeadMoved(
@@ -229,6 +232,10 @@ class LakeRun:
 
     def publish(self, nodes: Mapping[str, Any] | None = None) -> Commit | None:
         """See ``lake.base.Run``."""
+        with self.span:
+            return self._publish(nodes)
+
+    def _publish(self, nodes: Mapping[str, Any] | None) -> Commit | None:
         with self._lock:
             if self._ended or self._record is None:
                 self._ended = True
@@ -255,14 +262,15 @@ class LakeRun:
             return result.commit
 
     def _merge(self, record: RunRecord) -> MergeResult:
-        result = self.catalog.merge(
-            record.branch,
-            record.target,
-            author=self.request.author,
-            message=self.request.message or f"Publish {self.request.command} (run {record.id[:8]})",
-            run=record.id,
-            provenance=dict(self.request.provenance),
-        )
+        with self.span.child("publish"):
+            result = self.catalog.merge(
+                record.branch,
+                record.target,
+                author=self.request.author,
+                message=self.request.message or f"Publish {self.request.command} (run {record.id[:8]})",
+                run=record.id,
+                provenance=dict(self.request.provenance),
+            )
         if result.conflicts:
             raise MergeConflict(self._explain(result.conflicts), result.conflicts)
         return result
@@ -286,6 +294,7 @@ class LakeRun:
 
     def fail(self, reason: str, nodes: Mapping[str, Any] | None = None, *, abandoned: bool = False) -> None:
         """See ``lake.base.Run``."""
+        self.span.end(reason)
         with self._lock:
             if self._ended or self._record is None:
                 self._ended = True

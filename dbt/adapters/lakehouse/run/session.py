@@ -32,6 +32,7 @@ from dbt.adapters.lakehouse.run.values import Build, Built, Name, PythonSource, 
 from dbt.adapters.lakehouse.settings import LakeSettings
 from dbt.adapters.lakehouse.storage import folder_name
 from dbt.adapters.lakehouse.tables.values import Column, TableSpec, Written
+from dbt.adapters.lakehouse.telemetry import Span
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,6 +57,7 @@ class RunSession:
         self._settings = settings
         self._executor = executor
         self._lease: Lease | None = None
+        self._span = run.span if run is not None else Span()
         self._cancelled = False
 
     # reading
@@ -155,10 +157,22 @@ class RunSession:
             setup=setup,
             **({} if build is None else _demands(build)),
         )
-        return self._lease.run(job, watch)
+        with self._span.child("job", key=job.key, label=job.label) as span:
+            result = self._lease.run(job, watch)
+            span.phases(result.phases)
+        return result
 
     def build(self, build: Build, watch: Watch | None = None) -> Built:
         """See ``lake.base.Session``."""
+        outer = self._span
+        self._span = outer.child("node", node=build.node, relation=str(build.name))
+        try:
+            with self._span:
+                return self._build(build, watch)
+        finally:
+            self._span = outer
+
+    def _build(self, build: Build, watch: Watch | None) -> Built:
         run = self.writable(build.name.database, str(build.name))
         key = Key(build.name.schema, build.name.name)
         build = dataclasses.replace(build, constraints=dataclasses.replace(build.constraints, table=str(key)))

@@ -25,6 +25,7 @@ from pyiceberg.table.snapshots import Operation, Snapshot, SnapshotLogEntry, Sum
 from dbt.adapters.lakehouse.storage import storage_for
 from dbt.adapters.lakehouse.tables.avro import ManifestListWriter, ManifestWriter
 from dbt.adapters.lakehouse.tables.metadata import CACHE, LiveFile, Table, now
+from dbt.adapters.lakehouse.telemetry import phase
 
 if TYPE_CHECKING:
     from pyiceberg.table.metadata import TableMetadataV2
@@ -65,6 +66,7 @@ def preview(base: Table, change: Change) -> Table:
     )
 
 
+@phase("write")
 def commit(base: Table, change: Change, made: Attempt) -> Table:
     """The table after a change, its metadata written. ``base`` is read only; nobody sees the new table but by location."""
     snapshot_id = uuid4().int >> 65

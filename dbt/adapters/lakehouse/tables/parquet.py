@@ -16,6 +16,7 @@ from dbt.adapters.lakehouse.storage import Storage, storage_for
 from dbt.adapters.lakehouse.tables import partitions, stats
 from dbt.adapters.lakehouse.tables.duckdb_types import field_ids, literal, quote
 from dbt.adapters.lakehouse.tables.schema import ERROR_MARK
+from dbt.adapters.lakehouse.telemetry import phase
 
 if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
@@ -167,6 +168,7 @@ def _write_partitions(
     ]
 
 
+@phase("execute")
 def _copy(con: duckdb.DuckDBPyConnection, select: str, target: str, options: str) -> list[tuple[Any, ...]]:
     copy = f"COPY ({select}) TO {literal(target)} (FORMAT parquet, RETURN_STATS, {options})"
     if "pivot" in copy.lower() and len(con.extract_statements(copy)) > 1:
