@@ -17,7 +17,7 @@ from typing import Any
 from dbt.adapters.events.logging import AdapterLogger
 from dbt_common.invocation import get_invocation_id
 
-from dbt.adapters.lakehouse import profile
+from dbt.adapters.lakehouse import profile, telemetry
 from dbt.adapters.lakehouse.connections import dbt_errors
 from dbt.adapters.lakehouse.credentials import LakehouseCredentials
 from dbt.adapters.lakehouse.lake.base import Lake, Run, RunRequest, Session
@@ -145,6 +145,7 @@ class Invocation:
 
     def _command_completed(self, *, success: bool) -> None:
         self.abandon("dbt ended before the run was published" if success else "dbt was interrupted or broke")
+        telemetry.flush()
         with self._lock:
             self._command = None
             self._run = None
