@@ -15,6 +15,15 @@
     ├── TaintedError           a merge would carry what a run that did not pass wrote
     ├── NotInLake              no such table, view or schema at a ref
     ├── CatalogError           the catalog is missing, corrupt, locked or of another version
+    ├── AccessError
+    │   ├── Unauthenticated    no token, or none that is valid
+    │   └── Denied             the token's role does not allow it
+    ├── ServiceError           a service did not answer as it should
+    │   ├── Unreachable        it could not be reached, or what answers is none
+    │   ├── VersionSkew        client and service are of versions that do not understand each other
+    │   ├── Unavailable        it is shutting down or full; later, it would do it
+    │   ├── BadRequest         it could make no sense of the request
+    │   └── SessionLost        temporary tables or settings of a session went with a process of the service
     ├── StorageError           a file could not be read, written or deleted
     ├── TableError
     │   ├── UnsupportedType    a column's type has no place in an Iceberg table
@@ -120,6 +129,60 @@ class CatalogError(LakehouseError):
     kind = "catalog"
 
 
+class AccessError(LakehouseError):
+    """A service did not do what it was asked, because of who asked."""
+
+    kind = "access"
+
+
+class Unauthenticated(AccessError):
+    """There was no token, or none that is valid; what is wrong with it is told to the service's log alone."""
+
+    kind = "unauthenticated"
+
+
+class Denied(AccessError):
+    """The role of who asked does not allow it; the message names user, role and what was asked for."""
+
+    kind = "denied"
+
+
+class ServiceError(LakehouseError):
+    """A service did not answer as it should."""
+
+    kind = "service"
+
+
+class Unreachable(ServiceError):
+    """Nothing answers at the service's address, or what answers is no service of this kind."""
+
+    kind = "unreachable"
+
+
+class VersionSkew(ServiceError):
+    """Client and service are of versions that do not understand each other; the message says which side to upgrade."""
+
+    kind = "version_skew"
+
+
+class Unavailable(ServiceError):
+    """The service is shutting down or has all it can do; the same request may succeed later."""
+
+    kind = "unavailable"
+
+
+class BadRequest(ServiceError):
+    """The service could make no sense of a request: its path, its header or its document."""
+
+    kind = "bad_request"
+
+
+class SessionLost(ServiceError):
+    """Temporary tables, macros or settings that a session counted on are gone with a process of the service."""
+
+    kind = "session_lost"
+
+
 class StorageError(LakehouseError):
     """A file or folder of the warehouse cannot be read, written, listed or deleted."""
 
@@ -178,3 +241,14 @@ class OutOfMemory(JobError):
     """The job needs more memory than its limit and could not spill the rest to disk."""
 
     kind = "out_of_memory"
+
+
+def error_kinds() -> dict[str, type[LakehouseError]]:
+    """Every class of the tree by its kind."""
+    found: dict[str, type[LakehouseError]] = {}
+    todo = [LakehouseError]
+    while todo:
+        error = todo.pop()
+        found[error.kind] = error
+        todo.extend(error.__subclasses__())
+    return found

@@ -12,7 +12,7 @@ import threading
 import time
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -34,7 +34,17 @@ _TABLES = frozenset({"lakehouse_meta", "lines", "commits", "contents", "entries"
 
 
 class Database:
-    """An engine that knows how reads and writes begin. ``url`` has no password in it and is meant for messages."""
+    """An engine that knows how reads and writes begin. ``url`` has no password in it and is meant for messages.
+
+    What is kept in it, a subclass may say otherwise: ``what`` for messages, ``meta`` and ``tables`` to recognise it,
+    ``script`` (package and file) to create it, ``format`` of that script.
+    """
+
+    what: ClassVar[str] = "catalog"
+    meta: ClassVar[str] = "lakehouse_meta"
+    tables: ClassVar[frozenset[str]] = _TABLES
+    script: ClassVar[tuple[str, str]] = (__package__, "schema.sql")
+    format: ClassVar[int] = FORMAT
 
     def __init__(self, engine: sa.Engine) -> None:
         self.url = _shown(engine.url)
@@ -43,8 +53,8 @@ class Database:
         self._turn = threading.Lock()
 
     @classmethod
-    def open(cls, url: str, *, create: bool) -> tuple[Database, bool]:
-        """The database behind a URL, and whether it still lacks a catalog's tables. Raises ``CatalogError``."""
+    def open(cls, url: str, *, create: bool) -> tuple[Self, bool]:
+        """The database behind a URL, and whether it still lacks its tables. Raises ``CatalogError``."""
         parsed = _parse(url)
         if parsed.get_backend_name() == "sqlite":
             _check_file(Path(parsed.database or ""), create=create)
@@ -79,13 +89,14 @@ class Database:
         """Run ``schema.sql`` unless somebody else just did; whether it was run."""
         if not self.is_sqlite:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CREATION_LOCK})
-        if "lakehouse_meta" in self._table_names(connection):
+        if self.meta in self._table_names(connection):
             return False
-        script = importlib.resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+        package, file = self.script
+        script = importlib.resources.files(package).joinpath(file).read_text(encoding="utf-8")
         code = "\n".join(line for line in script.splitlines() if not line.startswith("--"))
         for statement in filter(str.strip, code.split(";")):
             connection.execute(sa.text(statement))
-        connection.execute(sa.text("INSERT INTO lakehouse_meta VALUES ('format', :value)"), {"value": str(FORMAT)})
+        connection.execute(sa.text(f"INSERT INTO {self.meta} VALUES ('format', :value)"), {"value": str(self.format)})
         return True
 
     def close(self) -> None:
@@ -98,22 +109,22 @@ class Database:
         self._turn = threading.Lock()
 
     def _has_tables(self) -> bool:
-        """Whether this is a catalog. Raises ``CatalogError`` on another format and on somebody else's tables."""
+        """Whether this is what it should be. Raises ``CatalogError`` on another format and on somebody else's tables."""
         with self.read() as connection:
             names = self._table_names(connection)
-            if "lakehouse_meta" not in names:
+            if self.meta not in names:
                 # A PostgreSQL database may be shared; a file that holds other tables is somebody else's.
-                foreign = names if self.is_sqlite else names & _TABLES
+                foreign = names if self.is_sqlite else names & self.tables
                 if foreign:
                     some = ", ".join(sorted(foreign)[:5])
                     raise CatalogError(
-                        f"{self.url} is not a lakehouse catalog: it holds other tables ({some}); name another place"
+                        f"{self.url} is not a lakehouse {self.what}: it holds other tables ({some}); name another place"
                     )
                 return False
-            found = connection.execute(sa.text("SELECT value FROM lakehouse_meta WHERE name = 'format'")).scalar()
-        if found != str(FORMAT):
+            found = connection.execute(sa.text(f"SELECT value FROM {self.meta} WHERE name = 'format'")).scalar()
+        if found != str(self.format):
             raise CatalogError(
-                f"catalog {self.url} has format {found}, this version of dbt-lakehouse reads format {FORMAT}; "
+                f"{self.what} {self.url} has format {found}, this version of dbt-lakehouse reads format {self.format}; "
                 "install the version of dbt-lakehouse that made it"
             )
         return True
@@ -143,28 +154,24 @@ class Database:
             yield
         except exc.TimeoutError as error:
             raise CatalogError(
-                f"catalog {self.url}: no connection became free in {PATIENCE} seconds; use fewer threads"
+                f"{self.what} {self.url}: no connection became free in {PATIENCE} seconds; use fewer threads"
             ) from error
         except exc.DBAPIError as error:
             raise CatalogError(self._explain(str(error.orig).strip())) from error
 
     def _explain(self, said: str) -> str:
-        """What a database's message means for the catalog, and what to do."""
+        """What a database's message means, and what to do."""
         if "locked" in said:
-            return (
-                f"catalog {self.url} was locked by another process for {PATIENCE} seconds; end that one, or try again"
-            )
+            return f"{self.what} {self.url} was locked by another process for {PATIENCE} seconds; end that one, or try again"
         if "not a database" in said or "malformed" in said:
-            return f"{self.url} is not a lakehouse catalog, or is damaged ({said}); restore it or name another file"
+            return f"{self.url} is not a lakehouse {self.what}, or is damaged ({said}); restore it or name another file"
         if "readonly" in said or "unable to open" in said:
-            return f"catalog {self.url} cannot be written ({said}); check the permissions of the file and of its folder"
+            return f"{self.what} {self.url} cannot be written ({said}); check the permissions of the file and of its folder"
         if "full" in said:
-            return f"catalog {self.url} has no room to write ({said}); free some disk space"
+            return f"{self.what} {self.url} has no room to write ({said}); free some disk space"
         if self.is_sqlite:
-            return f"catalog {self.url} failed: {said}"
-        return (
-            f"catalog {self.url} cannot be used ({' '.join(said.split())}); check that its server runs and lets you in"
-        )
+            return f"{self.what} {self.url} failed: {said}"
+        return f"{self.what} {self.url} cannot be used ({' '.join(said.split())}); check that its server runs and lets you in"
 
 
 def _parse(url: str) -> sa.URL:

@@ -1,0 +1,428 @@
+"""A catalog as one user may see and change it (decision 0009). Every path to a ref passes through here.
+
+``_RULES`` names the verbs of ``catalog.base.Catalog`` that write; a test holds the class to the protocol, so that a new
+verb cannot come without a rule. Who reads everything pays nothing for reads. For others, what they may not read does not
+exist: names, commits that only such names lead to, runs that are meant for such branches.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from dbt.adapters.lakehouse.catalog.model import Change, Commit, Entry, Key, MergeResult, Put, Ref, RefKind, RunRecord
+from dbt.adapters.lakehouse.catalog.model import RunStatus as Status
+from dbt.adapters.lakehouse.catalog.refs import check_name, is_run_name, parse
+from dbt.adapters.lakehouse.errors import Denied, InvalidRef, LakehouseError, RefNotFound
+from dbt.adapters.lakehouse.service.audit import AuditLog, Outcome, entry_for
+from dbt.adapters.lakehouse.service.policy import Capability, Policy, Principal
+from dbt.adapters.lakehouse.service.sight import Sight, not_found, resolve_visible
+from dbt.adapters.lakehouse.settings import PublishMode
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from dbt.adapters.lakehouse.catalog.base import Catalog
+    from dbt.adapters.lakehouse.run.values import RunRequest
+
+
+class Owners(Protocol):
+    """Remembers who created which branch. A branch of the same name that was made later is another branch."""
+
+    def own(self, branch: str, created_at: datetime, user: str) -> None:
+        """Write down who created a branch."""
+        ...
+
+    def owner(self, branch: str, created_at: datetime) -> str | None:
+        """Who created it, if that is known."""
+        ...
+
+
+def run_owner(user: str) -> str:
+    """The owner of a run that a user of the service works on, as ``RunRecord.owner``."""
+    return f"service:{user}"
+
+
+class GuardedCatalog:
+    """See ``catalog.base.Catalog``; each verb as far as ``principal`` may. Raises ``Denied`` beside the verb's own errors.
+
+    Commits are signed with the user's name, whatever ``author`` says. Every write is in the audit log before it happens.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        principal: Principal,
+        policy: Policy,
+        audit: AuditLog,
+        *,
+        owners: Owners | None = None,
+        sight: Sight | None = None,
+    ) -> None:
+        self.principal = principal
+        self._catalog = catalog
+        self._policy = policy
+        self._audit = audit
+        self._owners = owners
+        self._sight = sight or Sight()
+        self._all = policy.role(principal.role).reads_everything
+
+    # refs
+
+    def resolve(self, ref: str) -> Commit:
+        """The commit that a ref expression leads to."""
+        if self._all:
+            return self._catalog.resolve(ref)
+        base = parse(ref).base
+        refs = self._catalog.refs()
+        visible = {one.name for one in refs if self._sees(one)}
+        if base not in visible and self._sight.was_shown(base):
+            commit = self._catalog.resolve(ref)
+        else:
+            commit = resolve_visible(self._catalog, ref, visible, lambda: self._reach(refs))
+        self._sight.show([commit.id])
+        return commit
+
+    def refs(self, kind: RefKind | None = None) -> list[Ref]:
+        """Branches and tags that may be read."""
+        found = self._catalog.refs(kind)
+        return found if self._all else [ref for ref in found if self._sees(ref)]
+
+    def create_ref(self, name: str, kind: RefKind, at: str, *, run: str | None = None) -> Ref:
+        """Name a commit that may be read."""
+        check_name(name)
+        with self._audited("create", name, run=run) as grant:
+            self._check_create(name, kind, run)
+            at = self.resolve(at).id
+            grant()
+            ref = self._catalog.create_ref(name, kind, at, run=run)
+            if self._owners is not None and kind is RefKind.BRANCH and run is None:
+                self._owners.own(name, ref.created_at, self.principal.user)
+            return ref
+
+    def _check_create(self, name: str, kind: RefKind, run: str | None) -> None:
+        if run is not None:
+            record = self._own_run(run)
+            if record is None or record.branch != name or kind is not RefKind.BRANCH:
+                raise self._denied(f"create {name!r}, which is not the branch of a run of theirs")
+        elif kind is RefKind.TAG:
+            self._need(Capability.TAGS, f"create tag {name!r}")
+        elif not is_run_name(name) and not self._policy.may_create(self.principal, name):
+            # Before saying whether it exists: that would tell of what may not be read.
+            raise self._denied(f"create branch {name!r}", branch=name)
+
+    def assign(self, branch: str, to: str, *, expected: str, accept_tainted: bool = False) -> Ref:
+        """Move a branch that may be written to a commit that may be read."""
+        with self._audited("assign", branch) as grant:
+            self._check_write(branch, f"move branch {branch!r}")
+            to = self.resolve(to).id
+            grant()
+            return self._catalog.assign(branch, to, expected=expected, accept_tainted=accept_tainted)
+
+    def protect(self, branch: str, protected: bool) -> Ref:
+        """Set or clear protection."""
+        with self._audited("protect" if protected else "unprotect", branch) as grant:
+            self._ref(branch)
+            self._need(Capability.PROTECT, f"{'protect' if protected else 'lift the protection of'} {branch!r}")
+            grant()
+            return self._catalog.protect(branch, protected)
+
+    def delete_ref(self, name: str, *, expected: str) -> None:
+        """Forget a name."""
+        with self._audited("delete", name) as grant:
+            if self._ref(name).kind is RefKind.TAG:
+                self._need(Capability.TAGS, f"delete tag {name!r}")
+            else:
+                self._check_write(name, f"delete branch {name!r}")
+            grant()
+            self._catalog.delete_ref(name, expected=expected)
+
+    # states and history
+
+    def entries(self, commit: str, schema: str | None = None) -> dict[Key, Entry]:
+        """Everything that stands at a commit (id), or in one schema of it."""
+        self._check_commit(commit)
+        return self._catalog.entries(commit, schema)
+
+    def lookup(self, commit: str, keys: Iterable[Key]) -> dict[Key, Entry]:
+        """Those of the keys that exist at a commit (id)."""
+        self._check_commit(commit)
+        return self._catalog.lookup(commit, keys)
+
+    def log(self, commit: str, limit: int | None = None, *, first_parent: bool = True) -> list[Commit]:
+        """A commit and its ancestors, newest first."""
+        self._check_commit(commit)
+        return self._catalog.log(commit, limit, first_parent=first_parent)
+
+    def changes(self, commit: str) -> tuple[Change, ...]:
+        """What a commit changed against its first parent."""
+        self._check_commit(commit)
+        return self._shown(self._catalog.changes(commit))
+
+    def diff(self, old: str, new: str) -> tuple[Change, ...]:
+        """What differs between two commits (ids), by key."""
+        self._check_commit(old)
+        self._check_commit(new)
+        return self._shown(self._catalog.diff(old, new))
+
+    def contents(self, ids: Iterable[str]) -> dict[str, Entry]:
+        """Entries by content id; of those that this user was told of."""
+        wanted = list(ids)
+        return self._catalog.contents(wanted if self._all else [one for one in wanted if self._sight.was_shown(one)])
+
+    # writes
+
+    def commit(
+        self,
+        branch: str,
+        puts: Sequence[Put],
+        *,
+        author: str,
+        message: str,
+        expected_head: str | None = None,
+        run: str | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> Commit:
+        """Append a commit to a branch that may be written, signed with the user's name."""
+        with self._audited("commit", branch, run=run) as grant:
+            if run is not None and self._own_run(run) is None:
+                raise self._denied(f"commit for run {run[:8]!r}, which is not theirs")
+            self._check_write(branch, f"commit to branch {branch!r}")
+            grant()
+            commit = self._catalog.commit(
+                branch,
+                puts,
+                author=self.principal.user,
+                message=message,
+                expected_head=expected_head,
+                run=run,
+                provenance=provenance,
+            )
+        self._sight.show([commit.id])
+        return commit
+
+    def merge(
+        self,
+        source: str,
+        target: str,
+        *,
+        author: str,
+        message: str,
+        expected_target: str | None = None,
+        run: str | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        dry_run: bool = False,
+        accept_tainted: bool = False,
+    ) -> MergeResult:
+        """Merge what may be read into a branch that may be merged into; a dry run only reads."""
+        more: dict[str, Any] = {
+            "message": message,
+            "expected_target": expected_target,
+            "provenance": provenance,
+            "accept_tainted": accept_tainted,
+        }
+        if dry_run:
+            self.resolve(source)
+            self._ref(target)
+            result = self._catalog.merge(source, target, author=self.principal.user, run=run, dry_run=True, **more)
+        else:
+            with self._audited("merge", target, run=run, reason=f"from {source}") as grant:
+                self.resolve(source)
+                if run is not None and self._own_run(run) is None:
+                    raise self._denied(f"publish run {run[:8]!r}, which is not theirs")
+                self._check_merge(target)
+                grant()
+                result = self._catalog.merge(source, target, author=self.principal.user, run=run, **more)
+        self._shown(result.changes)
+        self._sight.show([result.base, *([result.commit.id] if result.commit else [])])
+        return result
+
+    # runs
+
+    def save_run(self, record: RunRecord) -> None:
+        """Insert or update the record of a run of one's own."""
+        record = dataclasses.replace(record, owner=run_owner(self.principal.user))
+        with self._audited("save_run", record.branch, run=record.id, reason=f"run is {record.status}") as grant:
+            self._check_save(record)
+            grant()
+            self._catalog.save_run(record)
+
+    def _check_save(self, record: RunRecord) -> None:
+        known = self._known_run(record.id)
+        if known is not None and not self._is_own(known):
+            raise self._denied(f"change run {record.id[:8]!r}, which is not theirs")
+        if record.branch != f"run/{record.id}" or (known is not None and known.target != record.target):
+            raise self._denied(f"change what run {record.id[:8]!r} works on")
+        merged = (Status.PUBLISHED, Status.CONTINUED)
+        if record.status in merged and (known is None or known.status not in merged):
+            raise self._denied(f"call run {record.id[:8]!r} published, which only merging it does")
+        if not self._reads_name(record.target):
+            raise not_found(record.target, [])
+
+    def run(self, run_id: str) -> RunRecord | None:
+        """One run, by id or unique prefix, if its target may be read."""
+        if self._all:
+            return self._catalog.run(run_id)
+        known = self._known_run(run_id)
+        if known is not None:
+            return known if self._sees_run(known) else None
+        found = [record for record in self.runs() if record.id.startswith(run_id)] if len(run_id) >= 4 else []
+        if len(found) > 1:
+            raise InvalidRef(f"run id {run_id!r} is ambiguous: {len(found)} runs start so; write more characters")
+        return found[0] if found else None
+
+    def runs(self, limit: int | None = None) -> list[RunRecord]:
+        """Runs whose target may be read, newest first."""
+        if self._all:
+            return self._catalog.runs(limit)
+        return [record for record in self._catalog.runs() if self._sees_run(record)][:limit]
+
+    def heartbeat(self, run_id: str) -> None:
+        """Say that a run of one's own goes on. Too frequent for the audit log, and changes nothing that it tells of."""
+        if self._own_run(run_id) is None:
+            denied = self._denied(f"keep run {run_id[:8]!r} alive, which is not theirs")
+            self._record("heartbeat", None, "denied", run=run_id, reason=str(denied))
+            raise denied
+        self._catalog.heartbeat(run_id)
+
+    def close(self) -> None:
+        """Nothing: the catalog is shared, and closed by who opened it."""
+
+    # before a run
+
+    def check_run(self, request: RunRequest) -> None:
+        """Raise ``Denied`` (or ``RefNotFound``) where a run could not do what it is for: better now than at its end."""
+        refs = {ref.name: ref for ref in self._catalog.refs(RefKind.BRANCH)}
+        target = refs.get(request.branch)
+        try:
+            if not self._reads_name(request.branch):
+                raise not_found(request.branch, [ref.name for ref in refs.values() if self._sees(ref)])
+            if target is None and request.branch != request.from_branch:
+                self.resolve(request.from_branch)
+                self._check_create(request.branch, RefKind.BRANCH, None)
+            elif request.publish is PublishMode.EACH_NODE:
+                self._check_write(
+                    request.branch, f"write branch {request.branch!r}, where this run publishes each node"
+                )
+            elif request.publish is PublishMode.ON_SUCCESS:
+                self._check_merge(request.branch, what=f"publish to branch {request.branch!r}")
+        except Denied as error:
+            self._record("open_run", request.branch, "denied", run=request.id, reason=str(error))
+            raise
+
+    # what may be seen
+
+    def _reads_name(self, name: str) -> bool:
+        return self._all or self._policy.may_read(self.principal, name)
+
+    def _sees(self, ref: Ref) -> bool:
+        if self._all or self._policy.may_read(self.principal, ref.name):
+            return True
+        if ref.run is not None:
+            record = self._known_run(ref.run)
+            return record is not None and self._sees_run(record)
+        return self._creator(ref) == self.principal.user
+
+    def _sees_run(self, record: RunRecord) -> bool:
+        return self._is_own(record) or self._reads_name(record.target)
+
+    def _reach(self, refs: Sequence[Ref] | None = None) -> set[str]:
+        refs = self._catalog.refs() if refs is None else refs
+        return self._sight.reach.of(self._catalog, {ref.commit for ref in refs if self._sees(ref)})
+
+    def _check_commit(self, commit: str) -> None:
+        if self._all or self._sight.was_shown(commit) or commit in self._reach():
+            return
+        raise RefNotFound(f"no commit {commit!r} in this catalog; `lakehouse log` shows what there is")
+
+    def _shown(self, changes: tuple[Change, ...]) -> tuple[Change, ...]:
+        if not self._all:
+            self._sight.show(one for change in changes for one in (change.before, change.after) if one is not None)
+        return changes
+
+    # what may be done
+
+    def _ref(self, name: str) -> Ref:
+        """A ref that may be read. Raises ``RefNotFound``."""
+        refs = self.refs()
+        found = next((ref for ref in refs if ref.name == name), None)
+        if found is None:
+            raise not_found(name, [ref.name for ref in refs])
+        return found
+
+    def _check_write(self, branch: str, what: str) -> None:
+        ref = self._ref(branch)
+        if ref.run is not None:
+            if self._own_run(ref.run) is None and not self._policy.may(self.principal, Capability.JOBS):
+                raise self._denied(f"{what}, which belongs to another user's run")
+        elif not self._policy.may_write(self.principal, branch, protected=ref.protected, own=self._owns(ref)):
+            raise self._denied(what, branch=branch)
+
+    def _check_merge(self, branch: str, what: str | None = None) -> None:
+        ref = self._ref(branch)
+        what = what or f"merge into branch {branch!r}"
+        if ref.run is not None:
+            self._check_write(branch, what)
+        elif not self._policy.may_merge(self.principal, branch, protected=ref.protected, own=self._owns(ref)):
+            raise self._denied(what, branch=branch)
+
+    def _need(self, capability: Capability, what: str) -> None:
+        if not self._policy.may(self.principal, capability):
+            raise self._denied(what)
+
+    def _owns(self, ref: Ref) -> bool:
+        return self._creator(ref) == self.principal.user
+
+    def _creator(self, ref: Ref) -> str | None:
+        return self._owners.owner(ref.name, ref.created_at) if self._owners is not None else None
+
+    def _is_own(self, record: RunRecord) -> bool:
+        return record.owner == run_owner(self.principal.user)
+
+    def _known_run(self, run_id: str) -> RunRecord | None:
+        """A run by its whole id."""
+        try:
+            record = self._catalog.run(run_id)
+        except InvalidRef:
+            return None
+        return record if record is not None and record.id == run_id else None
+
+    def _own_run(self, run_id: str) -> RunRecord | None:
+        record = self._known_run(run_id)
+        return record if record is not None and self._is_own(record) else None
+
+    def _denied(self, what: str, *, branch: str | None = None) -> Denied:
+        who = f"user {self.principal.user!r} has role {self.principal.role!r} and may not {what}"
+        own = f"dev/{self.principal.user}"
+        if branch is not None and self._policy.may_create(self.principal, own):
+            return Denied(
+                f"{who}; work on a branch of your own (`branch: {own}` in the profile), or ask for role 'publisher'"
+            )
+        return Denied(f"{who}; ask who runs the service for a token with another role")
+
+    @contextmanager
+    def _audited(
+        self, verb: str, ref: str, *, run: str | None = None, reason: str | None = None
+    ) -> Iterator[Callable[[], None]]:
+        """Around the checks of a write, the call of what is yielded (it is granted), and the write itself."""
+        granted = False
+
+        def grant() -> None:
+            nonlocal granted
+            self._record(verb, ref, "granted", run=run, reason=reason)
+            granted = True
+
+        try:
+            yield grant
+        except LakehouseError as error:
+            # What may not be read is not found, and that is a denial too.
+            if granted or isinstance(error, Denied | RefNotFound):
+                self._record(verb, ref, "failed" if granted else "denied", run=run, reason=str(error))
+            raise
+
+    def _record(
+        self, verb: str, ref: str | None, outcome: Outcome, *, run: str | None = None, reason: str | None = None
+    ) -> None:
+        self._audit.record(entry_for(self.principal, verb, outcome, ref=ref, run=run, reason=reason))
