@@ -151,17 +151,17 @@ class ServiceStore:
 
     # runs
 
-    def save_run_state(self, run_id: str, user: str, state: str) -> None:
-        """Keep what a run must remember (JSON); replaces what was kept of it."""
-        values = {"id": run_id, "user": user, "state": state, "now": time_text(datetime.now(UTC))}
+    def save_run_state(self, run_id: str, user: str, json: str) -> None:
+        """Keep what a run must remember; replaces what was kept of it."""
+        values = {"id": run_id, "user": user, "state": json, "now": time_text(datetime.now(UTC))}
         with self._database.write() as connection:
             connection.execute(_SAVE_RUN, values)
 
-    def run_state(self, run_id: str) -> RunState | None:
-        """What was kept of a run."""
+    def run_state(self, run_id: str) -> tuple[str, str] | None:
+        """User and state of a run."""
         with self._database.read() as connection:
             row = connection.execute(_RUN, {"id": run_id}).one_or_none()
-            return None if row is None else _run_state(row)
+            return None if row is None else (row.user_name, row.state)
 
     def forget_run_state(self, run_id: str) -> None:
         """Keep nothing of a run any more."""
