@@ -11,7 +11,7 @@ from dbt_common.exceptions import DbtRuntimeError
 
 from dbt.adapters.lakehouse import profile
 from dbt.adapters.lakehouse.errors import ConfigError
-from dbt.adapters.lakehouse.settings import LakeSettings, PublishMode
+from dbt.adapters.lakehouse.settings import LakeSettings, PublishMode, ServiceSettings
 
 
 @dataclass
@@ -29,7 +29,8 @@ class LakehouseCredentials(Credentials):
     isolation: str | None = None
     executor: str | None = None
     service: str | None = None
-    token: str | None = None
+    service_ca: str | None = None
+    token: str | None = field(default=None, repr=False)
     memory_limit: str | None = None
     temp_directory: str | None = None
     storage_options: dict[str, Any] = field(default_factory=dict)
@@ -56,7 +57,7 @@ class LakehouseCredentials(Credentials):
         return self.warehouse or self.service or ""
 
     def _connection_keys(self) -> tuple[str, ...]:
-        return ("warehouse", "catalog", "database", "schema", "branch", "from_branch", "publish")
+        return ("service", "warehouse", "catalog", "database", "schema", "branch", "from_branch", "publish")
 
     def _as_profile(self) -> dict[str, Any]:
         keys = ("type", *(name for name in self.__dataclass_fields__ if not name.startswith("_")))
@@ -65,6 +66,10 @@ class LakehouseCredentials(Credentials):
     def lake_settings(self, threads: int) -> LakeSettings:
         """The lake this output is about; relative paths count from the project's folder, where dbt runs."""
         return profile.lake_settings({**self._as_profile(), "threads": threads}, Path.cwd())
+
+    def service_settings(self) -> ServiceSettings | None:
+        """The service that keeps the lake, if one does."""
+        return profile.service_settings(self._as_profile(), Path.cwd())
 
     def target_branch(self) -> str:
         """The branch of this target."""

@@ -31,17 +31,21 @@
     │   └── ConstraintViolated rows break a constraint of the model's contract
     └── JobError
         ├── SqlError           DuckDB refused or failed the statement
+        │   └── SandboxError   it reaches for what a job's SQL may not have
         ├── PythonModelError   the model's own Python raised
         ├── JobCancelled       somebody cancelled it
-        └── OutOfMemory        it needs more memory than its limit and could not spill
+        ├── OutOfMemory        it needs more memory than its limit and could not spill
+        ├── JobTimeout         it took longer than it may
+        ├── WorkerDied         the process that ran it ended, each time it was tried
+        └── Busy               the queue is full, or nothing became free for too long
 
 A message is fact, ids, next step, in one or two sentences. ``kind`` is stable and meant for scripts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from dbt.adapters.lakehouse.catalog.model import Conflict
@@ -225,6 +229,12 @@ class SqlError(JobError):
     kind = "sql"
 
 
+class SandboxError(SqlError):
+    """SQL reaches for what it may not have: files and addresses outside, secrets, settings; the message says what to do."""
+
+    kind = "sandbox"
+
+
 class PythonModelError(JobError):
     """A Python model raised; the message carries its traceback."""
 
@@ -243,6 +253,24 @@ class OutOfMemory(JobError):
     kind = "out_of_memory"
 
 
+class JobTimeout(JobError):
+    """The job ran longer than its ``timeout`` and was stopped."""
+
+    kind = "timeout"
+
+
+class WorkerDied(JobError):
+    """The process that ran the job ended before it had answered; the message names the signal."""
+
+    kind = "worker_died"
+
+
+class Busy(JobError):
+    """The queue has no place for the job, or no worker became free for it in time; later, it would be run."""
+
+    kind = "busy"
+
+
 def error_kinds() -> dict[str, type[LakehouseError]]:
     """Every class of the tree by its kind."""
     found: dict[str, type[LakehouseError]] = {}
@@ -252,3 +280,19 @@ def error_kinds() -> dict[str, type[LakehouseError]]:
         found[error.kind] = error
         todo.extend(error.__subclasses__())
     return found
+
+
+def error_to_json(error: LakehouseError) -> dict[str, Any]:
+    """An error as JSON: kind, message, and those of its attributes that are plain values (``extra``)."""
+    extra = {name: value for name, value in vars(error).items() if isinstance(value, str | int | float | bool)}
+    return {"kind": error.kind, "message": str(error), "extra": extra}
+
+
+def error_from_json(value: Mapping[str, Any]) -> LakehouseError:
+    """The inverse of ``error_to_json``; a kind of a newer version becomes a ``LakehouseError``."""
+    error = error_kinds().get(str(value.get("kind")), LakehouseError)(str(value.get("message", "")))
+    extra = value.get("extra")
+    for name, attribute in extra.items() if isinstance(extra, Mapping) else ():
+        if isinstance(attribute, str | int | float | bool) and not hasattr(type(error), name):
+            setattr(error, name, attribute)
+    return error

@@ -62,6 +62,7 @@ class LakehouseAdapter(SQLAdapter):
         {
             Capability.SchemaMetadataByRelations: CapabilitySupport(support=Support.Full),
             Capability.GetCatalogForSingleRelation: CapabilitySupport(support=Support.Full),
+            Capability.MicrobatchConcurrency: CapabilitySupport(support=Support.Full),
         }
     )
 
@@ -84,14 +85,22 @@ class LakehouseAdapter(SQLAdapter):
 
     def lake(self) -> Lake:
         """The lake, opened on first use."""
-        # Imported late: parsing a project needs neither DuckDB nor a catalog.
-        from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
-
         with self._lake_lock:
             if self._lake is None:
-                threads = getattr(self.config, "threads", None) or 1
-                self._lake = EmbeddedLake.open(self.credentials.lake_settings(threads))
+                self._lake = self._open_lake()
             return self._lake
+
+    def _open_lake(self) -> Lake:
+        # Imported late: parsing a project needs neither DuckDB nor a catalog.
+        service = self.credentials.service_settings()
+        if service is not None:
+            from dbt.adapters.lakehouse.lake.remote.lake import RemoteLake
+
+            return RemoteLake(service)
+        from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
+
+        threads = getattr(self.config, "threads", None) or 1
+        return EmbeddedLake.open(self.credentials.lake_settings(threads))
 
     def _target_path(self) -> Path:
         """Where the results of the last invocation are, or those that ``--state`` names."""
@@ -372,6 +381,9 @@ class LakehouseAdapter(SQLAdapter):
                 }
             )
             statements = tuple(_statements(rendered))
+            time = nodes.batch_range(node) if strategy == "microbatch" else None
+            names = [column.name for column in columns]
+            plain = time and nodes.is_plain_batch(time, statements, str(source), str(relation), names)
             return self._build(
                 dataclasses.replace(
                     change,
@@ -381,6 +393,7 @@ class LakehouseAdapter(SQLAdapter):
                     source=source.identifier,
                     statements=statements,
                     matching=nodes.matching(node, strategy, str(source), relation.identifier or "", statements),
+                    batch=self.invocation.batch(node["unique_id"], time) if plain and time else None,
                 )
             )
 

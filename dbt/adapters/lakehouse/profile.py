@@ -16,7 +16,7 @@ from typing import Any
 
 from dbt.adapters.lakehouse.catalog.refs import check_name, is_run_name
 from dbt.adapters.lakehouse.errors import ConfigError, InvalidRef
-from dbt.adapters.lakehouse.settings import LakeSettings, PublishMode
+from dbt.adapters.lakehouse.settings import LakeSettings, PublishMode, ServiceSettings
 
 DEFAULT_BRANCH = "main"
 DEFAULT_DATABASE = "lake"
@@ -49,6 +49,24 @@ def lake_settings(profile: Mapping[str, Any], project_dir: Path) -> LakeSettings
         extensions=tuple(profile.get("extensions", ())),
         duckdb_settings=_texts(profile.get("settings", {})),
         storage_options=_texts(profile.get("storage_options", {})),
+    )
+
+
+def service_settings(profile: Mapping[str, Any], project_dir: Path) -> ServiceSettings | None:
+    """The service that keeps the lake of a profile's output; None if the lake is in this process.
+
+    Raises ``ConfigError`` if any key is wrong. The token may stand in LAKEHOUSE_TOKEN instead.
+    """
+    validate(profile)
+    url = profile.get("service")
+    if url is None:
+        return None
+    ca = profile.get("service_ca")
+    return ServiceSettings(
+        url=url.rstrip("/"),
+        token=profile.get("token") or os.environ.get("LAKEHOUSE_TOKEN") or None,
+        ca=None if ca is None else _absolute(ca, project_dir),
+        database=profile.get("database", DEFAULT_DATABASE),
     )
 
 
@@ -93,8 +111,30 @@ def validate(profile: Mapping[str, Any]) -> None:
         if value is None:
             raise ConfigError(f"profile key {key!r} is empty; give it a value or remove it")
         check(key, value)
-    if "warehouse" not in profile:
-        raise ConfigError("the profile has no 'warehouse': the folder that holds the lake, ./lake for instance")
+    if "service" in profile:
+        _check_beside_service(profile)
+    elif "warehouse" not in profile:
+        raise ConfigError(
+            "the profile has no 'warehouse': the folder that holds the lake, ./lake for instance (or 'service': the URL of "
+            "a service that keeps it)"
+        )
+
+
+def _check_beside_service(profile: Mapping[str, Any]) -> None:
+    where = [key for key in ("warehouse", "catalog", "storage_options") if key in profile]
+    if where:
+        raise ConfigError(
+            f"profile key {where[0]!r} stands beside 'service', which knows where the lake is; keep one of the two"
+        )
+    how = [key for key in _OF_THE_SERVICE if key in profile]
+    if how:
+        raise ConfigError(
+            f"profile key {how[0]!r} stands beside 'service', where jobs run under the service's own configuration; "
+            "remove it (models may ask for memory, cpus and timeout)"
+        )
+
+
+_OF_THE_SERVICE = ("memory_limit", "temp_directory", "extensions", "settings", "executor")
 
 
 def git_branch(folder: Path) -> str:
@@ -236,10 +276,20 @@ def _executor(key: str, value: object) -> None:
         raise _wrong(key, value, "other executors are not available in this version; local is")
 
 
-def _later(key: str, value: object) -> None:
-    raise ConfigError(
-        f"profile key {key!r}: services are not available in this version; use 'warehouse' with a local path"
-    )
+def _service(key: str, value: object) -> None:
+    right = "the URL of a service is needed: https://lake.example.com or http://127.0.0.1:8585"
+    text = _text(key, value, right)
+    match = re.fullmatch(r"(https?)://([^/?#@\s]+)(/[^?#\s]*)?", text)
+    if match is None:
+        raise _wrong(key, _without_password(text), right)
+
+
+def _token(key: str, value: object) -> None:
+    # The value is not shown: it is a secret.
+    if not isinstance(value, str) or not re.fullmatch(r"[!-~]+", value):
+        raise ConfigError(
+            f"profile key {key!r} is not a token, which is text without spaces: token: \"{{{{ env_var('LAKEHOUSE_TOKEN') }}}}\""
+        )
 
 
 def _one_of(key: str, value: object, known: list[str]) -> None:
@@ -291,8 +341,9 @@ _CHECKS: dict[str, Callable[[str, object], object]] = {
     "reuse": _flag,
     "isolation": _isolation,
     "executor": _executor,
-    "service": _later,
-    "token": _later,
+    "service": _service,
+    "service_ca": _text,
+    "token": _token,
     "threads": _threads,
     "memory_limit": _memory,
     "temp_directory": _text,

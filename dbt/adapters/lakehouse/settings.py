@@ -22,7 +22,9 @@ class LakeSettings:
     ``warehouse`` is the URI of its root folder (``file:///…`` without a slash at the end), ``catalog`` a SQLAlchemy URL.
     ``database`` is the name its relations carry in SQL. ``memory_limit`` (``4GB``) is for each worker; None lets the
     workers share what DuckDB would take. ``duckdb_settings`` and ``extensions`` are applied to every worker. With ``sandbox``
-    the SQL of a job reads the job's inputs and nothing else (invariant 9). ``storage_options`` are for S3.
+    the SQL of a job reads the job's inputs and nothing else (invariant 9), except for models that declare
+    ``external_access``, which may read below the URLs and folders of that name here (``*``: anything).
+    ``storage_options`` are for S3.
     """
 
     warehouse: str
@@ -35,3 +37,14 @@ class LakeSettings:
     duckdb_settings: Mapping[str, str] = field(default_factory=dict)
     storage_options: Mapping[str, str] = field(default_factory=dict)
     sandbox: bool = False
+    external_access: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceSettings:
+    """A service that keeps a lake: its URL, who we are there, and the file of certificates to trust instead of the system's."""
+
+    url: str
+    token: str | None = field(default=None, repr=False)
+    ca: str | None = None
+    database: str = "lake"

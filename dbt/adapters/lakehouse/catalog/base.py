@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from dbt.adapters.lakehouse.catalog.model import (
-        Change,
-        Commit,
-        Entry,
-        Key,
-        MergeResult,
-        Put,
-        Ref,
-        RefKind,
-        RunRecord,
-    )
+from dbt.adapters.lakehouse.catalog.model import (
+    Change,
+    Commit,
+    Entry,
+    Key,
+    MergeResult,
+    Put,
+    Ref,
+    RefKind,
+    RunRecord,
+)
 
 
 class Catalog(Protocol):

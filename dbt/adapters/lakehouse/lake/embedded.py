@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from dbt.adapters.lakehouse.catalog.base import Catalog
 from dbt.adapters.lakehouse.catalog.model import RunRecord, RunStatus
 from dbt.adapters.lakehouse.errors import ConflictError, LakehouseError
+from dbt.adapters.lakehouse.executors.base import Executor
 from dbt.adapters.lakehouse.executors.local import LocalExecutor
 from dbt.adapters.lakehouse.jobs.job import Job, Query
 from dbt.adapters.lakehouse.lake.base import Check, RunRequest
@@ -21,12 +22,12 @@ from dbt.adapters.lakehouse.settings import LakeSettings
 
 
 class EmbeddedLake:
-    """See ``lake.base.Lake``."""
+    """See ``lake.base.Lake``. ``executor``: DuckDB workers in this process if none is given."""
 
-    def __init__(self, settings: LakeSettings, catalog: Catalog) -> None:
+    def __init__(self, settings: LakeSettings, catalog: Catalog, executor: Executor | None = None) -> None:
         self.settings = settings
         self._catalog = catalog
-        self._executor = LocalExecutor(settings)
+        self._executor = executor or LocalExecutor(settings)
 
     @classmethod
     def open(cls, settings: LakeSettings, *, create: bool = True) -> EmbeddedLake:

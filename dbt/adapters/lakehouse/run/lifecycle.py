@@ -29,9 +29,11 @@ from dbt.adapters.lakehouse.catalog.model import (
 )
 from dbt.adapters.lakehouse.errors import HeadMoved, JobCancelled, LakehouseError, MergeConflict, RefExists, RefNotFound
 from dbt.adapters.lakehouse.executors.base import Executor
+from dbt.adapters.lakehouse.run.asked import asked
+from dbt.adapters.lakehouse.run.batches import Batches, settle
 from dbt.adapters.lakehouse.run.session import RunSession
 from dbt.adapters.lakehouse.run.state import Snapshot, State
-from dbt.adapters.lakehouse.run.values import RunRequest
+from dbt.adapters.lakehouse.run.values import RunMemory, RunRequest
 from dbt.adapters.lakehouse.settings import LakeSettings, PublishMode
 
 HEARTBEAT_SECONDS = 10.0
@@ -39,6 +41,20 @@ HEARTBEAT_SECONDS = 10.0
 
 LEASE = timedelta(seconds=60)
 """After this much silence, a run on another machine counts as dead."""
+
+
+SERVICE = "service"
+"""As the first part of an owner: the client of a service keeps the run alive, whatever process of the service works on it."""
+
+
+def service_owner(user: str) -> str:
+    """The owner of a run that a user of a service works on."""
+    return f"{SERVICE}:{user}"
+
+
+def _asked_by() -> dict[str, Any]:
+    request = asked.get()
+    return {} if request is None else {"request": request.key, "request_statement": request.statement}
 
 
 def run_branch(run_id: str) -> str:
@@ -52,17 +68,29 @@ class LakeRun:
     Reads the commit its target had when it first looked. Its first write makes the run branch; every write is a commit
     there. With ``publish: each_node`` there is no run branch: every write is a commit on the target itself, and reads see
     the target as it is.
+
+    ``owner`` is who keeps the run alive, and says so to the catalog; None: this process does.
     """
 
-    def __init__(self, catalog: Catalog, executor: Executor, settings: LakeSettings, request: RunRequest) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        executor: Executor,
+        settings: LakeSettings,
+        request: RunRequest,
+        *,
+        owner: str | None = None,
+    ) -> None:
         self.catalog = catalog
         self.executor = executor
         self.settings = settings
         self.request = request
+        self._owner = owner
         self._opened_at = datetime.now(UTC)
         self.live = request.publish is PublishMode.EACH_NODE
         self._lock = threading.RLock()
         self._own: Snapshot | None = None
+        self._base: str | None = None
         self._record: RunRecord | None = None
         self._ended = False
         self._cancelled_by: int | None = None
@@ -71,7 +99,60 @@ class LakeRun:
         self._sessions: weakref.WeakSet[RunSession] = weakref.WeakSet()
         self._others: dict[str, Snapshot] = {}
         self.definitions: tuple[str, ...] = ()
+        self.batches = Batches()
+        # Another process may take up a run that has an owner, and would not know what waits to be joined.
+        self.defers = owner is None
         self.span = telemetry.run_span(request.id, branch=request.branch, command=request.command)
+
+    @classmethod
+    def resume(
+        cls,
+        catalog: Catalog,
+        executor: Executor,
+        settings: LakeSettings,
+        request: RunRequest,
+        memory: RunMemory,
+        *,
+        owner: str,
+    ) -> LakeRun:
+        """A run that another process of the same owner worked on: what it wrote, and what it remembers of what it read."""
+        run = cls(catalog, executor, settings, request, owner=owner)
+        run.definitions = memory.definitions
+        run._others.update({ref: Snapshot(catalog, commit) for ref, commit in memory.others.items()})
+        record = catalog.run(request.id)
+        start = memory.base
+        if record is not None and record.id == request.id and not run.live:
+            run._record = record
+            run._ended = record.status is not RunStatus.OPEN
+            start = run._head_of(record)
+        if start is not None:
+            run._own = Snapshot(catalog, start)
+        run._base = memory.base
+        return run
+
+    def _head_of(self, record: RunRecord) -> str:
+        """Where a run that was taken up again stands; its branch is made if the process ended right before that."""
+        try:
+            return self.catalog.resolve(record.branch).id
+        except RefNotFound:
+            if not self._ended:
+                self.catalog.create_ref(record.branch, RefKind.BRANCH, record.base, run=record.id)
+            return record.base
+
+    @property
+    def memory(self) -> RunMemory:
+        """What ``resume`` needs beyond the request."""
+        with self._lock:
+            return RunMemory(
+                base=self._base,
+                others={ref: snapshot.commit for ref, snapshot in self._others.items()},
+                definitions=self.definitions,
+            )
+
+    @property
+    def record(self) -> RunRecord | None:
+        """The run as the catalog has it, once it wrote."""
+        return self._record
 
     # reading
 
@@ -88,7 +169,9 @@ class LakeRun:
                 continued = self._continued()
                 start = self.catalog.resolve(continued.branch).id if continued is not None else target
                 self._own = Snapshot(self.catalog, start)
+                self._base = start
                 if continued is not None:
+                    self.batches.adopt(continued.nodes)
                     # At once: a run that adds nothing publishes what it continues, and one that fails can be continued.
                     self._ensure_branch(self._own)
             elif self.live:
@@ -191,7 +274,7 @@ class LakeRun:
                         author=self.request.author,
                         message=message,
                         run=None if self.live else self.request.id,
-                        provenance={**self.request.provenance, **provenance},
+                        provenance={**self.request.provenance, **provenance, **_asked_by()},
                     )
             except HeadMoved as error:
                 names = ", ".join(str(key) for key, _ in puts)
@@ -217,7 +300,7 @@ class LakeRun:
             base=own.commit,
             command=self.request.command,
             status=RunStatus.OPEN,
-            owner=this_process(),
+            owner=self._owner or this_process(),
             started_at=self._opened_at,
             heartbeat_at=now,
             continues=continued.id if continued is not None else None,
@@ -225,7 +308,8 @@ class LakeRun:
         self.catalog.save_run(record)
         self.catalog.create_ref(record.branch, RefKind.BRANCH, own.commit, run=record.id)
         self._record = record
-        threading.Thread(target=_beat, args=(self.catalog, record.id, self._heart), daemon=True).start()
+        if self._owner is None:
+            threading.Thread(target=_beat, args=(self.catalog, record.id, self._heart), daemon=True).start()
         return record.branch
 
     # ending
@@ -236,6 +320,7 @@ class LakeRun:
             return self._publish(nodes)
 
     def _publish(self, nodes: Mapping[str, Any] | None) -> Commit | None:
+        self._settle()
         with self._lock:
             if self._ended or self._record is None:
                 self._ended = True
@@ -295,12 +380,24 @@ class LakeRun:
     def fail(self, reason: str, nodes: Mapping[str, Any] | None = None, *, abandoned: bool = False) -> None:
         """See ``lake.base.Run``."""
         self.span.end(reason)
+        if not abandoned:
+            # What cannot be joined is kept with the record, for the run that continues this one.
+            with contextlib.suppress(LakehouseError):
+                self._settle()
         with self._lock:
             if self._ended or self._record is None:
                 self._ended = True
                 return
             self._stop_heart()
             self._save(RunStatus.ABANDONED if abandoned else RunStatus.FAILED, nodes, error=reason)
+
+    def _settle(self) -> None:
+        """Join the batches that still wait."""
+        waiting = [] if self._ended else self.batches.keys()
+        if waiting:
+            with contextlib.closing(self.session()) as session:
+                for key in waiting:
+                    settle(session, self, key)
 
     def _save(
         self,
@@ -317,7 +414,7 @@ class LakeRun:
             status=status,
             finished_at=now,
             heartbeat_at=now,
-            nodes=dict(nodes or {}),
+            nodes=self.batches.into(nodes),
             published=published,
             error=error,
         )
@@ -346,14 +443,14 @@ def this_process() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{_start_of(os.getpid())}"
 
 
-def is_dead(record: RunRecord, now: datetime | None = None) -> bool:
-    """Whether an open run's process is gone: looked up on this machine, judged by silence on others."""
+def is_dead(record: RunRecord, now: datetime | None = None, lease: timedelta = LEASE) -> bool:
+    """Whether an open run's process is gone: looked up on this machine, judged by silence on others and behind a service."""
     if record.status is not RunStatus.OPEN:
         return False
     host, _, rest = record.owner.partition(":")
     pid, _, start = rest.partition(":")
-    if host != socket.gethostname() or not pid.isdigit():
-        return (now or datetime.now(UTC)) - record.heartbeat_at > LEASE
+    if host in (SERVICE, "") or host != socket.gethostname() or not pid.isdigit():
+        return (now or datetime.now(UTC)) - record.heartbeat_at > lease
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:

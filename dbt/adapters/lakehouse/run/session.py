@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 import uuid
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.lakehouse.catalog.model import Entry, Key, SchemaEntry, TableEntry, ViewEntry
@@ -23,7 +25,8 @@ from dbt.adapters.lakehouse.jobs.job import (
     Query,
     Watch,
 )
-from dbt.adapters.lakehouse.run import changes
+from dbt.adapters.lakehouse.run import batches, changes
+from dbt.adapters.lakehouse.run.asked import asked
 from dbt.adapters.lakehouse.run.inputs import InputPlanner
 from dbt.adapters.lakehouse.run.state import State
 from dbt.adapters.lakehouse.run.statements import Kind, hides_reads, parse
@@ -41,7 +44,11 @@ if TYPE_CHECKING:
 
 
 class RunSession:
-    """See ``lake.base.Session``. Without a run it only reads."""
+    """See ``lake.base.Session``. Without a run it only reads.
+
+    ``keeps_state`` says whether settings of its worker's connection were (or may have been) changed; ``temporaries`` are
+    the temporary relations there.
+    """
 
     def __init__(
         self, *, state: State, executor: Executor, settings: LakeSettings, default_schema: str, run: LakeRun | None
@@ -51,6 +58,7 @@ class RunSession:
         self.default_schema = default_schema
         self.database = settings.database
         self.temporaries: set[str] = set()
+        self.keeps_state = False
         self.seen: dict[Key, str | None] = {}
         self._prepared: set[str] = set()
         self.planner = InputPlanner(state, settings.database, default_schema)
@@ -69,9 +77,14 @@ class RunSession:
         # Before the first of them runs, since nothing takes back what one has written.
         for statement in statements:
             _refuse(statement.kind)
-        for statement in statements:
+        request = asked.get()
+        for number, statement in enumerate(statements):
+            if request is not None and request.did(number):
+                result = Result()
+                continue
             text = statement.sql
             self._refresh()
+            self.keeps_state = self.keeps_state or statement.kind is Kind.OTHER
             if statement.kind in (Kind.SELECT, Kind.OTHER):
                 result = self._query(text, fetch=fetch, limit=limit)
             elif statement.kind is Kind.DEFINE:
@@ -83,13 +96,13 @@ class RunSession:
         return result
 
     def _query(self, sql: str, *, fetch: bool, limit: int | None) -> Result:
-        answer = self.submit(Query(sql=sql, fetch=fetch, limit=limit), self.planner.inputs(sql))
+        answer = self.submit(Query(sql=sql, fetch=fetch, limit=limit), self.inputs(sql))
         return Result(columns=answer.columns, rows=answer.rows, rows_affected=answer.rows_affected)
 
     def arrow(self, sql: str) -> pa.Table:
         """See ``lake.base.Session``."""
         self._refresh()
-        answer = self.submit(Query(sql=sql, arrow=True), self.planner.inputs(sql))
+        answer = self.submit(Query(sql=sql, arrow=True), self.inputs(sql))
         if answer.arrow is None:
             raise ConfigError("the statement gives no rows; only a SELECT can be fetched as Arrow")
         return answer.arrow
@@ -176,20 +189,21 @@ class RunSession:
         run = self.writable(build.name.database, str(build.name))
         key = Key(build.name.schema, build.name.name)
         build = dataclasses.replace(build, constraints=dataclasses.replace(build.constraints, table=str(key)))
-        with run.lock_for(key):
+        if build.batch is not None and (built := batches.build(self, run, build, watch)) is not None:
+            return built
+        with self.locked(run, key):
             self._refresh()
             started = time.perf_counter()
             current = self.state.own.get(key)
             table = current if isinstance(current, TableEntry) else None
             if build.mode != "create" and table is None:
                 raise NotInLake(f"{build.name} is not a table; only create can make it")
-            inputs = self.planner.inputs(*_texts(build))
+            inputs = self.inputs(*_texts(build))
             known = self.planner.keys(inputs)
             action = self._action(build, table)
             seen = {key: self.state.own.content(key)}
             run.begin()
-            answer = self.submit(action, inputs, self._unprepared(build.setup), build=build, watch=watch)
-            self._prepared.update(build.setup)
+            answer = self.prepared(action, inputs, build, watch)
             assert answer.written is not None
             entry = table_entry(build.name, answer.written, node=build.node, inputs=known)
             provenance = {
@@ -206,6 +220,12 @@ class RunSession:
             puts = [*self._schema_put(build.name.schema), (key, entry)]
             run.commit(puts, f"Build {key}", provenance, seen=seen)
         return Built(entry=entry, rows_written=answer.written.rows_written, rows_deleted=answer.written.rows_deleted)
+
+    def prepared(self, action: Action, inputs: tuple[Input, ...], build: Build, watch: Watch | None) -> JobResult:
+        """Run a build's job after its header."""
+        answer = self.submit(action, inputs, self._unprepared(build.setup), build=build, watch=watch)
+        self._prepared.update(build.setup)
+        return answer
 
     def _action(self, build: Build, table: TableEntry | None) -> Action:
         python = _python_code(build.python) if build.python is not None else None
@@ -245,7 +265,7 @@ class RunSession:
         """See ``lake.base.Session``. ``column_comments``, ``setup`` and ``provenance`` are taken as in ``Build``."""
         run = self.writable(name.database, str(name))
         key = Key(name.schema, name.name)
-        with run.lock_for(key):
+        with self.locked(run, key):
             self._refresh()
             seen = {key: self.state.own.content(key)}
             entry = self._view(name, sql, node, comment, more)
@@ -262,7 +282,7 @@ class RunSession:
 
     def _view(self, name: Name, sql: str, node: str | None, comment: str | None, more: dict[str, Any]) -> ViewEntry:
         setup = more.get("setup", ())
-        inputs = self.planner.inputs(sql, *setup)
+        inputs = self.inputs(sql, *setup)
         if any(self._is_at(item, name) for item in inputs):
             raise SqlError(f"view {name} would read itself; let it read something else, or make it a table")
         columns = self.submit(Describe(sql=sql), inputs, setup).columns
@@ -293,6 +313,20 @@ class RunSession:
                 f"{what} is read-only: {database!r} names a fixed state; write to {self.database!r} instead"
             )
         return self.run
+
+    def inputs(self, *texts: str) -> tuple[Input, ...]:
+        """The inputs of a job that runs these statements; what was staged for them is in them."""
+        found = self.planner.inputs(*texts)
+        if self.run is not None and batches.settle_inputs(self, self.run, found):
+            found = self.planner.inputs(*texts)
+        return found
+
+    @contextlib.contextmanager
+    def locked(self, run: LakeRun, key: Key) -> Iterator[None]:
+        """Nobody else writes at the key meanwhile, and what was staged for it is joined."""
+        with run.lock_for(key):
+            batches.settle(self, run, key)
+            yield
 
     def reads_hidden(self, sql: str) -> bool:
         """Whether a statement may read relations that it does not name: through a view, a macro, or ``query(…)``."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from dbt.adapters.lakehouse.catalog.model import Entry
 from dbt.adapters.lakehouse.jobs.job import Resources, SchemaChange
 from dbt.adapters.lakehouse.settings import PublishMode
-from dbt.adapters.lakehouse.tables.values import Column, Constraints
+from dbt.adapters.lakehouse.tables.values import Column, Constraints, TimeRange
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +50,27 @@ class PythonSource:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Batch:
+    """A microbatch of a model: it replaces the table's rows of ``range`` by its own rows of it.
+
+    It is the ``number``-th ``of`` those that dbt runs (0, if that is not known). All but the last may be joined to the table
+    later than they are built.
+    """
+
+    range: TimeRange
+    number: int = 0
+    of: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Build:
     """A node's rows, and how they become the table at ``name``.
 
     ``mode``: ``create`` makes or replaces the table; ``append`` adds the rows; ``overwrite`` replaces the partitions that
     occur in them; ``merge`` runs ``statements`` (SQL on the target's own name and on ``source``, a name under which the
     rows stand) over those rows of the target for which ``matching`` holds (SQL over alias ``t`` and ``source``; None: all).
-    ``incoming`` names the columns of ``source`` that belong to the table, where not all do.
+    ``incoming`` names the columns of ``source`` that belong to the table, where not all do. ``batch`` says of a merge that
+    its statements do nothing but replace the rows of a time, so that it may be computed beside others.
     Exactly one of ``sql``, ``python`` and ``arrow`` (the path of a file that holds an Arrow IPC stream, where the lake is)
     is set. ``setup`` are statements to run first in the same session. ``local`` says that ``sql`` reads files of the
     caller's machine and nothing of the lake (seeds). ``resources`` and ``external_access``: see ``jobs.job``.
@@ -72,6 +86,7 @@ class Build:
     source: str | None = None
     statements: tuple[str, ...] = ()
     matching: str | None = None
+    batch: Batch | None = None
     incoming: tuple[str, ...] | None = None
     on_schema_change: SchemaChange = "ignore"
     partition_by: tuple[str, ...] = ()
@@ -114,3 +129,14 @@ class RunRequest:
     continues: str | None = None
     message: str | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunMemory:
+    """What a run remembers of what it read: the commit it started from (None before it looked), the commits that other refs
+    led to when it first read them, and the statements its sessions begin with.
+    """
+
+    base: str | None = None
+    others: Mapping[str, str] = field(default_factory=dict)
+    definitions: tuple[str, ...] = ()

@@ -1,0 +1,125 @@
+"""Builds over HTTP: what happens on the way is told while it happens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import struct
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+from fastapi import Request
+from fastapi.responses import Response, StreamingResponse
+
+from dbt.adapters.lakehouse.errors import BadRequest, LakehouseError, ServiceError
+from dbt.adapters.lakehouse.jobs.job import LogLine, Progress
+from dbt.adapters.lakehouse.lake.remote import wire
+from dbt.adapters.lakehouse.run.session import RunSession
+from dbt.adapters.lakehouse.run.values import Build, Built
+
+log = logging.getLogger("lakehouse.service")
+
+QUIET_SECONDS = 15.0
+"""After this long without news an empty event is sent, so that proxies see life."""
+
+_LONGEST_BUILD = 64 << 20
+
+
+async def build(request: Request, do: Callable[[Callable[[RunSession], Built]], Any]) -> Response:
+    """Carry out the build that a request holds, in the session that ``do`` works in."""
+    stack = contextlib.ExitStack()
+    try:
+        wish = await _read(request, stack)
+    except BaseException:
+        stack.close()
+        raise
+    return StreamingResponse(_events(wish, do, stack), media_type=wire.LINES)
+
+
+async def _events(wish: Build, do: Callable[..., Any], stack: contextlib.ExitStack) -> AsyncIterator[bytes]:
+    loop = asyncio.get_running_loop()
+    queue: asyncio.Queue[wire.Event] = asyncio.Queue()
+
+    def put(event: wire.Event) -> None:
+        # The loop is closed where the process ends in the middle of it.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(queue.put_nowait, event)
+
+    def watch(said: Progress | LogLine) -> None:
+        put(wire.Event(said=said))
+
+    def work() -> None:
+        try:
+            built, _ = do(lambda session: session.build(wish, watch))
+            put(wire.Event(said=built))
+        except LakehouseError as error:
+            put(wire.Event(said=wire.error_document(error)))
+        except Exception:
+            log.exception("a build failed")
+            broken = ServiceError("the service failed on this build, and its log says why")
+            put(wire.Event(said=wire.error_document(broken)))
+        finally:
+            stack.close()
+
+    task = asyncio.ensure_future(anyio.to_thread.run_sync(work))
+    while True:
+        getting = asyncio.ensure_future(queue.get())
+        await asyncio.wait({getting, task}, timeout=QUIET_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if getting.done():
+            event = getting.result()
+            yield wire.dump(wire.Event, event) + b"\n"
+            if isinstance(event.said, Built | wire.ErrorDocument):
+                return
+        else:
+            getting.cancel()
+            if task.done() and queue.empty():
+                return
+            yield wire.dump(wire.Event, wire.Event()) + b"\n"
+
+
+async def _read(request: Request, stack: contextlib.ExitStack) -> Build:
+    """The build in a request's body; rows that come along go to a file."""
+    content = request.headers.get("content-type", "").partition(";")[0].strip()
+    if content == wire.JSON:
+        return _checked(await request.body(), rows=None)
+    if content != wire.BUILD_WITH_ROWS:
+        raise BadRequest(f"a build is {wire.JSON} or {wire.BUILD_WITH_ROWS}, not {content or 'nothing'}")
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lakehouse-rows-")))
+    file = folder / "rows.arrow"
+    head = bytearray()
+    length: int | None = None
+    with file.open("wb") as target:
+        async for chunk in request.stream():
+            if length is not None and len(head) == length:
+                await anyio.to_thread.run_sync(target.write, chunk)
+                continue
+            head += chunk
+            if length is None and len(head) >= 4:
+                (length,) = struct.unpack(">I", head[:4])
+                if length > _LONGEST_BUILD:
+                    raise BadRequest(f"the build's document claims {length} bytes; it may have {_LONGEST_BUILD}")
+                del head[:4]
+            if length is not None and len(head) > length:
+                target.write(head[length:])
+                del head[length:]
+    if length is None or len(head) < length:
+        raise BadRequest("the request ended before the build's document did")
+    return _checked(bytes(head), rows=str(file))
+
+
+def _checked(text: bytes, rows: str | None) -> Build:
+    """The build, which must not name files of this machine by itself."""
+    try:
+        wish: Build = wire.adapter(Build).validate_json(text)
+    except ValueError as error:
+        raise BadRequest(f"the request's document is no build: {error}") from error
+    if wish.arrow is not None:
+        raise BadRequest("a build's rows come along with the request; 'arrow' is not for clients")
+    if wish.local != (rows is not None):
+        raise BadRequest("a 'local' build brings its rows with it, and no other does")
+    return dataclasses.replace(wish, arrow=rows, local=False, sql=wish.sql if rows is None else None)

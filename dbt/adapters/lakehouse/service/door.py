@@ -1,0 +1,148 @@
+"""What every request passes before it reaches a route, and every answer on its way out.
+
+Plain ASGI: an answer that streams is never held up.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import anyio.to_thread
+
+from dbt.adapters.lakehouse import __version__
+from dbt.adapters.lakehouse.errors import LakehouseError, VersionSkew
+from dbt.adapters.lakehouse.lake.remote import wire
+from dbt.adapters.lakehouse.service.core import Service
+from dbt.adapters.lakehouse.service.replies import refusal
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = logging.getLogger("lakehouse.requests")
+
+OPEN = ("/healthz", "/readyz")
+"""What is answered without a token."""
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
+_ALWAYS = [
+    (wire.API_HEADER.lower().encode(), str(wire.API).encode()),
+    (wire.VERSION_HEADER.lower().encode(), __version__.encode()),
+]
+
+
+class Door:
+    """Lets in who has a token and speaks this protocol; writes a line about every request; counts them."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self.app = app
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        visit = _Visit(scope, headers)
+        scope.setdefault("state", {})["request"] = visit.id
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                visit.answered = not message.get("more_body", False)
+            if message["type"] == "http.response.start":
+                visit.status = message["status"]
+                own = (wire.REQUEST_HEADER.lower().encode(), visit.id.encode())
+                message["headers"] = [*message.get("headers", []), *_ALWAYS, own]
+            await send(message)
+
+        try:
+            try:
+                await self._enter(scope, headers, visit)
+            except LakehouseError as error:
+                await refusal(error)(scope, receive, answer)
+                return
+            try:
+                await self.app(scope, receive, answer)
+            except Exception:
+                log.exception("request %s failed", visit.id)
+                if not visit.answered:
+                    raise  # The answer has begun: the connection must break, or the client would take it for whole.
+        finally:
+            visit.end()
+
+    async def _enter(self, scope: Scope, headers: dict[str, str], visit: _Visit) -> None:
+        if scope["path"] in OPEN:
+            return
+        given = headers.get("authorization")
+        principal = await anyio.to_thread.run_sync(self._service.gate.authenticate, given)
+        visit.user = principal.user
+        _check_version(headers)
+        scope.setdefault("state", {})["principal"] = principal
+
+
+def _check_version(headers: dict[str, str]) -> None:
+    """Raise ``VersionSkew`` for a client of another protocol. One that names none is taken to know this one."""
+    api = headers.get(wire.API_HEADER.lower())
+    if api is None or api == str(wire.API):
+        return
+    client = headers.get("user-agent", "unknown").removeprefix("dbt-lakehouse/")
+    older = api.isdigit() and int(api) < wire.API
+    side = "upgrade dbt-lakehouse on the client's side" if older else "upgrade the service"
+    raise VersionSkew(
+        f"the client is dbt-lakehouse {client[:40]} (protocol {api[:10]}), the service runs {__version__} "
+        f"(protocol {wire.API}); {side}"
+    )
+
+
+class _Visit:
+    """One request, for the log and the counters."""
+
+    def __init__(self, scope: Scope, headers: dict[str, str]) -> None:
+        self._scope = scope
+        self._started = time.perf_counter()
+        given = headers.get(wire.REQUEST_HEADER.lower(), "")
+        self.id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        self.status = 0
+        self.answered = False
+        self.user: str | None = None
+
+    def end(self) -> None:
+        route = self._scope.get("route")
+        path = getattr(route, "path", None) or ("unknown" if self.status == 404 else self._scope["path"])
+        seconds = time.perf_counter() - self._started
+        parameters: dict[str, Any] = self._scope.get("path_params") or {}
+        extra = {
+            "request": self.id,
+            "user": self.user,
+            "run": parameters.get("run_id"),
+            "method": self._scope["method"],
+            "route": path,
+            "status": self.status or 499,
+            "ms": round(seconds * 1000, 1),
+        }
+        level = logging.DEBUG if path in OPEN else logging.INFO
+        log.log(level, "%s %s", extra["method"], path, extra={"fields": extra})
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See ``logging.Formatter``."""
+        said: dict[str, Any] = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            said["error"] = self.formatException(record.exc_info)
+        return json.dumps(said, ensure_ascii=False)
+
+    converter = time.gmtime

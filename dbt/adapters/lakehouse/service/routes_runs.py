@@ -1,0 +1,264 @@
+"""Runs, their sessions, and sessions that read one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, TypeVar
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi.responses import Response
+
+from dbt.adapters.lakehouse.catalog.model import Commit, Entry
+from dbt.adapters.lakehouse.lake.remote import wire
+from dbt.adapters.lakehouse.run.session import RunSession
+from dbt.adapters.lakehouse.run.values import Built, RunRequest
+from dbt.adapters.lakehouse.service import replies
+from dbt.adapters.lakehouse.service.asking import Asker, asker
+from dbt.adapters.lakehouse.service.builds import build
+from dbt.adapters.lakehouse.service.runs import HeldRun, HeldSession
+from dbt.adapters.lakehouse.tables.values import Column
+
+T = TypeVar("T")
+
+_ID = r"^[A-Za-z0-9][A-Za-z0-9-]{3,99}$"
+RunId = Annotated[str, Path(pattern=_ID, description="dbt's invocation id")]
+SessionId = Annotated[str, Path(pattern=_ID, description="made up by the client, one a thread")]
+
+
+class Place:
+    """Where a session's requests go: to the session of a run or of one commit."""
+
+    by: Asker
+
+    def held(self) -> HeldSession:
+        """The session, made if it is new."""
+        raise NotImplementedError
+
+    def do(self, work: Callable[[RunSession], T]) -> tuple[T, dict[str, str]]:
+        """Carry out a request once; its answer, and the headers that tell of the session."""
+        held = self.held()
+        try:
+            answer = held.do(self.by.key, work)
+        finally:
+            self.after()
+        return answer, {wire.SESSION_HEADER: held.state} if held.stateful else {}
+
+    def after(self) -> None:
+        """After each request."""
+
+    def cancel(self) -> None:
+        """Interrupt the session."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """End the session."""
+        raise NotImplementedError
+
+
+class RunPlace(Place):
+    """A session of a run."""
+
+    def __init__(self, request: Request, run_id: RunId, session_id: SessionId) -> None:
+        self.by = asker(request)
+        self._run = self.by.service.runs.get(self.by.principal, self.by.catalog, run_id)
+        self._id = session_id
+
+    def held(self) -> HeldSession:
+        """See ``Place``."""
+        return self._run.session(self._id, self.by.state)
+
+    def after(self) -> None:
+        """See ``Place``."""
+        self._run.remember()
+
+    def cancel(self) -> None:
+        """See ``Place``."""
+        self._run.cancel(self._id)
+
+    def close(self) -> None:
+        """See ``Place``."""
+        self._run.close_session(self._id)
+
+
+class ReadPlace(Place):
+    """A session that reads one commit."""
+
+    def __init__(
+        self,
+        request: Request,
+        session_id: SessionId,
+        commit: Annotated[str, Query(pattern="^[0-9a-f]{40}$", description="the commit to read")],
+        default_schema: Annotated[str, Query(description="where unqualified names are looked up")] = "main",
+    ) -> None:
+        self.by = asker(request)
+        self._id, self._commit, self._schema = session_id, commit, default_schema
+
+    def held(self) -> HeldSession:
+        """See ``Place``."""
+        by = self.by
+        return by.service.runs.read(by.principal, by.catalog, self._id, self._commit, self._schema, by.state)
+
+    def cancel(self) -> None:
+        """See ``Place``."""
+        self.by.service.runs.cancel_read(self.by.principal, self._id)
+
+    def close(self) -> None:
+        """See ``Place``."""
+        self.by.service.runs.close_read(self.by.principal, self._id)
+
+
+def router() -> APIRouter:
+    """All of it."""
+    routes = APIRouter(prefix="/v1")
+    _add_runs(routes)
+    for path, place, tag in (
+        ("/runs/{run_id}/sessions/{session_id}", RunPlace, "sessions of a run"),
+        ("/reads/{session_id}", ReadPlace, "sessions that read"),
+    ):
+        sessions = APIRouter(prefix=path, tags=[tag])
+        _add_reading(sessions, place)
+        _add_ending(sessions, place)
+        if place is RunPlace:
+            _add_writing(sessions)
+        routes.include_router(sessions)
+    return routes
+
+
+def _held(request: Request, run_id: str) -> tuple[Asker, HeldRun]:
+    by = asker(request)
+    return by, by.service.runs.get(by.principal, by.catalog, run_id)
+
+
+def _opened(by: Asker, held: HeldRun) -> Response:
+    run = held.run
+    said = wire.OpenedRun(
+        id=run.request.id,
+        base=run.memory.base,
+        branch=run.branch,
+        lease=by.service.runs.lease,
+        request=run.request,
+    )
+    return replies.document(wire.OpenedRun, said)
+
+
+def _add_runs(routes: APIRouter) -> None:
+    @routes.post("/runs", response_model=wire.OpenedRun, tags=["runs"])
+    def open_run(request: Request, wish: RunRequest) -> Response:
+        """Open a run: nothing is written yet. Its author is whom the token belongs to."""
+        by = asker(request)
+        by.service.check_accepts()
+        by.catalog.check_run(wish)
+        return _opened(by, by.service.runs.open(by.principal, by.catalog, wish))
+
+    @routes.get("/runs/{run_id}", response_model=wire.OpenedRun, tags=["runs"])
+    def known_run(request: Request, run_id: RunId) -> Response:
+        """A run that is open here, or ended a moment ago."""
+        return _opened(*_held(request, run_id))
+
+    @routes.post("/runs/{run_id}/heartbeat", tags=["runs"])
+    def heartbeat(request: Request, run_id: RunId) -> None:
+        """The client lives."""
+        by, held = _held(request, run_id)
+        by.service.runs.heartbeat(held)
+
+    @routes.post("/runs/{run_id}/publish", response_model=Commit | None, tags=["runs"])
+    def publish(request: Request, run_id: RunId, wish: wire.Publish) -> Response:
+        """End a run as passed."""
+        by, held = _held(request, run_id)
+        commit = held.once.do(by.key, lambda: held.publish(wish.nodes))
+        held.close()
+        return replies.document(Commit | None, commit)
+
+    @routes.post("/runs/{run_id}/fail", tags=["runs"])
+    def fail(request: Request, run_id: RunId, wish: wire.Fail) -> None:
+        """End a run as failed, or as abandoned."""
+        _, held = _held(request, run_id)
+        held.run.fail(wish.reason, wish.nodes, abandoned=wish.abandoned)
+        held.close()
+
+    @routes.post("/runs/{run_id}/cancel", tags=["runs"])
+    def cancel_run(request: Request, run_id: RunId) -> None:
+        """Interrupt all sessions of a run."""
+        _, held = _held(request, run_id)
+        held.cancel()
+
+
+def _add_reading(routes: APIRouter, kind: type[Place]) -> None:
+    here = Depends(kind)
+
+    @routes.post("/execute", response_model=wire.Answer)
+    def execute(wish: wire.Execute, place: Place = here) -> Response:
+        """Run statements; rows of the last one come as an Arrow stream."""
+        result, more = place.do(lambda session: session.execute(wish.sql, fetch=wish.fetch, limit=wish.limit))
+        answer = wire.Answer(
+            columns=result.columns,
+            rows=tuple(result.rows),
+            rows_affected=result.rows_affected,
+            message=result.message,
+        )
+        return replies.document(wire.Answer, answer, headers=more)
+
+    @routes.post("/describe", response_model=tuple[Column, ...])
+    def describe(wish: wire.DescribeSelect, place: Place = here) -> Response:
+        """Columns that a SELECT would give."""
+        columns, more = place.do(lambda session: session.describe(wish.sql, wish.setup))
+        return replies.document(tuple[Column, ...], columns, headers=more)
+
+    @routes.post("/lookup", response_model=Entry | None)
+    def lookup(wish: wire.Lookup, place: Place = here) -> Response:
+        """What stands at a name."""
+        entry, more = place.do(lambda session: session.lookup(wish.name))
+        return replies.document(Entry | None, entry, headers=more)
+
+    @routes.post("/relations", response_model=list[Entry])
+    def relations(wish: wire.Relations, place: Place = here) -> Response:
+        """Tables and views, of one schema if it is named."""
+        entries, more = place.do(lambda session: session.relations(wish.database, wish.schema))
+        return replies.document(list[Entry], entries, headers=more)
+
+    @routes.post("/schemas", response_model=list[str])
+    def schemas(wish: wire.Schemas, place: Place = here) -> Response:
+        """Names of schemas."""
+        names, more = place.do(lambda session: session.schemas(wish.database))
+        return replies.document(list[str], names, headers=more)
+
+
+def _add_writing(routes: APIRouter) -> None:
+    here = Depends(RunPlace)
+
+    @routes.post("/create_view", response_model=Built)
+    def create_view(wish: wire.CreateView, place: Place = here) -> Response:
+        """Put a view on the run's branch."""
+
+        def work(session: RunSession) -> Built:
+            return session.create_view(
+                wish.name,
+                wish.sql,
+                node=wish.node,
+                comment=wish.comment,
+                column_comments=wish.column_comments,
+                setup=wish.setup,
+                provenance=wish.provenance,
+            )
+
+        built, more = place.do(work)
+        return replies.document(Built, built, headers=more)
+
+    @routes.post("/build", response_model=wire.Event)
+    async def build_table(request: Request, place: Place = here) -> Response:
+        """Build a node's table. The answer comes line by line: progress, what the job printed, at last what came of it."""
+        return await build(request, place.do)
+
+
+def _add_ending(routes: APIRouter, kind: type[Place]) -> None:
+    here = Depends(kind)
+
+    @routes.post("/cancel")
+    def cancel(place: Place = here) -> None:
+        """Interrupt what runs in the session."""
+        place.cancel()
+
+    @routes.post("/close")
+    def close(place: Place = here) -> None:
+        """End the session."""
+        place.close()

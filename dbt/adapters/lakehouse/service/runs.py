@@ -1,0 +1,416 @@
+"""Runs and sessions of clients, held between their requests."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol, TypeVar
+
+from dbt.adapters.lakehouse.catalog.base import Catalog
+from dbt.adapters.lakehouse.catalog.model import Commit, RunRecord, RunStatus
+from dbt.adapters.lakehouse.errors import (
+    ConflictError,
+    Denied,
+    JobCancelled,
+    LakehouseError,
+    NotInLake,
+    SessionLost,
+)
+from dbt.adapters.lakehouse.executors.base import Executor
+from dbt.adapters.lakehouse.lake.remote import wire
+from dbt.adapters.lakehouse.run.asked import Asked, asked
+from dbt.adapters.lakehouse.run.lifecycle import LakeRun, is_dead, service_owner
+from dbt.adapters.lakehouse.run.session import RunSession
+from dbt.adapters.lakehouse.run.state import Snapshot, State
+from dbt.adapters.lakehouse.run.values import RunMemory, RunRequest
+from dbt.adapters.lakehouse.service.once import Once
+from dbt.adapters.lakehouse.service.policy import Principal
+from dbt.adapters.lakehouse.settings import LakeSettings
+
+log = logging.getLogger("lakehouse.service")
+
+T = TypeVar("T")
+
+IDLE_SECONDS = 300.0
+"""After this much silence a session that belongs to no run is closed; its next request makes it anew."""
+
+
+class RunMemories(Protocol):
+    """Where what runs must remember beyond the catalog outlives the process."""
+
+    def save_run_state(self, run_id: str, user: str, json: str) -> None:
+        """Remember, instead of what was remembered of that run before."""
+        ...
+
+    def run_state(self, run_id: str) -> tuple[str, str] | None:
+        """User and state of a run."""
+        ...
+
+    def forget_run_state(self, run_id: str) -> None:
+        """Idempotent."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Remembered:
+    """What is kept of a run between processes."""
+
+    request: RunRequest
+    memory: RunMemory
+
+
+class HeldSession:
+    """A session between its requests. One request at a time; another one waits."""
+
+    def __init__(self, session: RunSession, done: Mapping[str, Mapping[int, Commit]]) -> None:
+        self.session = session
+        self.state = secrets.token_hex(8)
+        self.used_at = time.monotonic()
+        self.once = Once()
+        self._done = done
+        self._lock = threading.Lock()
+
+    @property
+    def stateful(self) -> bool:
+        """Whether something of it would be lost with this process."""
+        return bool(self.session.temporaries) or self.session.keeps_state
+
+    def do(self, key: str | None, work: Callable[[RunSession], T]) -> T:
+        """Carry out a request, once. Commits note its key."""
+        return self.once.do(key, lambda: self._do(key, work))
+
+    def _do(self, key: str | None, work: Callable[[RunSession], T]) -> T:
+        with self._lock:
+            self.used_at = time.monotonic()
+            request = asked.set(Asked(key=key, done=self._done.get(key, {})) if key is not None else None)
+            try:
+                return work(self.session)
+            finally:
+                asked.reset(request)
+                self.used_at = time.monotonic()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being worked on."""
+        return self._lock.locked()
+
+    def close(self) -> None:
+        """Give its worker back."""
+        with contextlib.suppress(LakehouseError):
+            self.session.close()
+
+
+class HeldRun:
+    """A client's run between its requests."""
+
+    def __init__(self, run: LakeRun, user: str, memories: RunMemories, *, resumed: bool) -> None:
+        self.run = run
+        self.user = user
+        self.seen_at = time.monotonic()
+        self.sessions: dict[str, HeldSession] = {}
+        self.once = Once()
+        self.gone: str | None = None
+        self._memories = memories
+        self._saved: RunMemory | None = run.memory if resumed else None
+        self._lock = threading.RLock()
+        self._cancelled: set[str] = set()
+        self._done = _done(run) if resumed else {}
+
+    def session(self, session_id: str, state: str | None) -> HeldSession:
+        """A session of this run, made if it is new. Raises ``SessionLost`` if what the client counts on is gone."""
+        with self._lock:
+            self.check()
+            if session_id in self._cancelled:
+                raise JobCancelled("the session was cancelled")
+            held = self.sessions.get(session_id)
+            if state is not None and (held is None or held.state != state):
+                raise lost()
+            if held is None:
+                held = self.sessions[session_id] = HeldSession(self.run.session(), self._done)
+            return held
+
+    def check(self) -> None:
+        """Raise if this run was given up."""
+        self.seen_at = time.monotonic()
+        if self.gone is not None:
+            raise ConflictError(self.gone)
+
+    def remember(self) -> None:
+        """Keep what a new process would have to know, if that changed."""
+        memory = self.run.memory
+        if memory == self._saved:
+            return
+        with self._lock:
+            remembered = Remembered(request=self.run.request, memory=memory)
+            text = wire.dump(Remembered, remembered).decode()
+            self._memories.save_run_state(self.run.request.id, self.user, text)
+            self._saved = memory
+
+    def cancel(self, session_id: str | None = None) -> None:
+        """Interrupt a session, or all of them. One that was not seen yet is refused when it comes."""
+        with self._lock:
+            sessions = dict(self.sessions) if session_id is None else {session_id: self.sessions.get(session_id)}
+            self._cancelled.update(sessions)
+        for held in sessions.values():
+            if held is not None:
+                held.session.cancel()
+
+    def close_session(self, session_id: str) -> None:
+        """End a session. Idempotent."""
+        with self._lock:
+            held = self.sessions.pop(session_id, None)
+        if held is not None:
+            held.close()
+
+    def close(self) -> None:
+        """End all sessions."""
+        for session_id in list(self.sessions):
+            self.close_session(session_id)
+
+    def publish(self, nodes: Mapping[str, Any]) -> Commit | None:
+        """See ``Run.publish``; what was published already is answered as it was then."""
+        self.check()
+        record = self.run.record
+        if record is not None and record.status in (RunStatus.FAILED, RunStatus.ABANDONED):
+            raise ConflictError(
+                f"run {record.id[:8]} is {record.status}: {record.error}; what it built is on branch {record.branch!r}"
+            )
+        if record is not None and record.status is RunStatus.PUBLISHED:
+            return self.run.catalog.resolve(record.published) if record.published is not None else None
+        return self.run.publish(nodes)
+
+
+def lost() -> SessionLost:
+    """Raised where a client counts on what went with a process."""
+    return SessionLost(
+        "the session's temporary tables and settings are gone: the service was restarted (or the session ended) since; "
+        "run the node again"
+    )
+
+
+def _done(run: LakeRun) -> dict[str, dict[int, Commit]]:
+    """What an earlier process committed for this run, by request and statement."""
+    base = run.memory.base
+    record = run.record
+    if base is None or (record is None and not run.live):
+        return {}
+    found: dict[str, dict[int, Commit]] = {}
+    for commit in _since(run, base):
+        key = commit.provenance.get("request")
+        if key is not None:
+            found.setdefault(str(key), {})[int(commit.provenance.get("request_statement", 0))] = commit
+    return found
+
+
+def _since(run: LakeRun, base: str) -> Iterator[Commit]:
+    """Commits after ``base`` on the branch that the run writes."""
+    limit, head = 256, run.own().commit
+    while True:
+        commits = run.catalog.log(head, limit)
+        ids = [commit.id for commit in commits]
+        if base in ids or len(commits) < limit:
+            yield from commits[: ids.index(base) if base in ids else None]
+            return
+        limit *= 8
+
+
+class Runs:
+    """All runs and read sessions of a service."""
+
+    def __init__(
+        self,
+        settings: LakeSettings,
+        executor: Executor,
+        memories: RunMemories,
+        *,
+        lease: float,
+    ) -> None:
+        self._settings = settings
+        self._executor = executor
+        self._memories = memories
+        self.lease = lease
+        self._lock = threading.Lock()
+        self._opening: dict[str, threading.Lock] = {}
+        self._runs: dict[str, HeldRun] = {}
+        self._reads: dict[tuple[str, str], HeldSession] = {}
+        self._started = time.monotonic()
+
+    # runs
+
+    def open(self, principal: Principal, catalog: Catalog, request: RunRequest) -> HeldRun:
+        """A new run; the one that is there, if the request came twice."""
+        request = dataclasses.replace(request, author=principal.user)
+        with self._opening_lock(request.id):
+            known = self._find(principal, catalog, request.id)
+            if known is None:
+                if catalog.run(request.id) is not None:
+                    raise ConflictError(f"run {request.id} exists already; each run needs an id of its own")
+                run = LakeRun(catalog, self._executor, self._settings, request, owner=service_owner(principal.user))
+                known = HeldRun(run, principal.user, self._memories, resumed=False)
+                run.own()
+                known.remember()
+                self._runs[request.id] = known
+            elif known.run.request != request:
+                raise ConflictError(
+                    f"run {request.id} exists already, for something else; each run needs an id of its own"
+                )
+            known.check()
+            return known
+
+    def get(self, principal: Principal, catalog: Catalog, run_id: str) -> HeldRun:
+        """A run that was opened, taken up again if another process worked on it."""
+        held = self._runs.get(run_id)
+        if held is None:
+            with self._opening_lock(run_id):
+                held = self._find(principal, catalog, run_id)
+        if held is None or held.user != principal.user:
+            raise NotInLake(f"no run {run_id!r} of user {principal.user!r} is open here")
+        held.seen_at = time.monotonic()
+        return held
+
+    def _opening_lock(self, run_id: str) -> threading.Lock:
+        with self._lock:
+            return self._opening.setdefault(run_id, threading.Lock())
+
+    def _find(self, principal: Principal, catalog: Catalog, run_id: str) -> HeldRun | None:
+        held = self._runs.get(run_id)
+        if held is None:
+            kept = self._memories.run_state(run_id)
+            if kept is None:
+                return None
+            user, text = kept
+            if user != principal.user:
+                raise Denied(f"run {run_id!r} belongs to another user")
+            remembered: Remembered = wire.load(Remembered, text)
+            run = LakeRun.resume(
+                catalog,
+                self._executor,
+                self._settings,
+                remembered.request,
+                remembered.memory,
+                owner=service_owner(user),
+            )
+            held = self._runs[run_id] = HeldRun(run, user, self._memories, resumed=True)
+            log.info("run %s was taken up again", run_id)
+        elif held.user != principal.user:
+            raise Denied(f"run {run_id!r} belongs to another user")
+        return held
+
+    def heartbeat(self, held: HeldRun) -> None:
+        """The client of a run lives."""
+        held.check()
+        if held.run.branch is not None:
+            held.run.catalog.heartbeat(held.run.request.id)
+
+    def ended(self, held: HeldRun) -> None:
+        """A run that was published or failed needs no memory; it is held until its lease ends, for requests that come again."""
+        held.close()
+
+    # read sessions
+
+    def read(
+        self,
+        principal: Principal,
+        catalog: Catalog,
+        session_id: str,
+        commit: str,
+        default_schema: str,
+        state: str | None,
+    ) -> HeldSession:
+        """A session that reads one commit, made if it is new."""
+        name = (principal.user, session_id)
+        with self._lock:
+            held = self._reads.get(name)
+        if state is not None and (held is None or held.state != state):
+            raise lost()
+        if held is not None:
+            return held
+        session = RunSession(
+            state=State(catalog, self._settings.database, Snapshot(catalog, catalog.resolve(commit).id)),
+            executor=self._executor,
+            settings=self._settings,
+            default_schema=default_schema,
+            run=None,
+        )
+        with self._lock:
+            return self._reads.setdefault(name, HeldSession(session, {}))
+
+    def cancel_read(self, principal: Principal, session_id: str) -> None:
+        """Interrupt a read session, if it is there."""
+        held = self._reads.get((principal.user, session_id))
+        if held is not None:
+            held.session.cancel()
+
+    def close_read(self, principal: Principal, session_id: str) -> None:
+        """End a read session. Idempotent."""
+        with self._lock:
+            held = self._reads.pop((principal.user, session_id), None)
+        if held is not None:
+            held.close()
+
+    # time
+
+    def sweep(self, catalog: Catalog) -> None:
+        """Give up runs whose clients are silent, and read sessions that nobody uses."""
+        now = time.monotonic()
+        for run_id, held in list(self._runs.items()):
+            if now - held.seen_at > self.lease:
+                self._give_up(run_id, held)
+        for name, session in list(self._reads.items()):
+            if now - session.used_at > IDLE_SECONDS and not session.busy:
+                with self._lock:
+                    self._reads.pop(name, None)
+                session.close()
+        if now - self._started > self.lease:
+            self._sweep_catalog(catalog)
+
+    def _give_up(self, run_id: str, held: HeldRun) -> None:
+        reason = f"its client was silent for {self.lease:.0f} s"
+        record = held.run.record
+        if record is None or record.status is RunStatus.OPEN:
+            branch = f"; what it built is on branch {record.branch!r}, and `dbt retry` continues it" if record else ""
+            held.gone = f"run {run_id[:8]} was given up: {reason}{branch}"
+            log.warning("run %s is abandoned: %s", run_id, reason)
+        held.cancel()
+        with contextlib.suppress(LakehouseError):
+            held.run.fail(reason, abandoned=True)
+        held.close()
+        self._memories.forget_run_state(run_id)
+        with self._lock:
+            self._runs.pop(run_id, None)
+            self._opening.pop(run_id, None)
+
+    def _sweep_catalog(self, catalog: Catalog) -> None:
+        """Runs that no request has come for since this process started, and those of processes that are gone."""
+        for record in catalog.runs():
+            if record.id not in self._runs and is_dead(record, lease=timedelta(seconds=self.lease)):
+                abandon(catalog, record)
+                self._memories.forget_run_state(record.id)
+
+    def close(self) -> None:
+        """End all sessions; the runs stay as they are, for the next process."""
+        for held in list(self._runs.values()):
+            held.close()
+        for session in list(self._reads.values()):
+            session.close()
+
+    def counts(self) -> tuple[int, int]:
+        """Open runs and sessions."""
+        runs = list(self._runs.values())
+        return len(runs), sum(len(run.sessions) for run in runs) + len(self._reads)
+
+
+def abandon(catalog: Catalog, record: RunRecord) -> None:
+    """Write down that nobody works on a run any more."""
+    ended = dataclasses.replace(
+        record, status=RunStatus.ABANDONED, finished_at=datetime.now(UTC), error="its client is gone"
+    )
+    # Its last act may have been to publish, after its record was read.
+    with contextlib.suppress(ConflictError):
+        catalog.save_run(ended)
