@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import duckdb
 
-from dbt.adapters.lakehouse.errors import ConfigError, JobCancelled, OutOfMemory, SqlError
+from dbt.adapters.lakehouse.errors import JobCancelled, OutOfMemory, SandboxError, SqlError
+from dbt.adapters.lakehouse.jobs.instance import Instance, quote
 from dbt.adapters.lakehouse.jobs.job import Input
 from dbt.adapters.lakehouse.settings import LakeSettings
+
+__all__ = ["Engine", "duckdb_errors", "qualified", "quote"]
 
 _BoundName = tuple[str, str, str]
 
@@ -24,11 +23,6 @@ def _folded(name: _BoundName) -> _BoundName:
     """A name as DuckDB compares it: ASCII letters without their case."""
     database, schema, relation = (part.translate(_LOWER) for part in name)
     return database, schema, relation
-
-
-def quote(identifier: str) -> str:
-    """A SQL identifier in double quotes."""
-    return '"' + identifier.replace('"', '""') + '"'
 
 
 def qualified(database: str, schema: str, name: str) -> str:
@@ -43,40 +37,22 @@ class Engine:
     job at a time; ``interrupt`` alone may come from another thread.
     """
 
-    def __init__(self, settings: LakeSettings) -> None:
-        self._settings = settings
-        self._temp = Path(tempfile.mkdtemp(prefix="lakehouse-", dir=settings.temp_directory))
+    def __init__(self, settings: LakeSettings, instance: Instance | None = None) -> None:
+        self.instance = instance or Instance(settings)
+        self.connection = self.instance.connection
         self._bound: dict[_BoundName, tuple[str, ...]] = {}
         self._databases: set[str] = set()
         self._schemas: set[tuple[str, str]] = set()
-        config: dict[str, str | bool | int | float | list[str]] = {"temp_directory": str(self._temp)}
-        if settings.memory_limit is not None:
-            config["memory_limit"] = settings.memory_limit
-        try:
-            self.connection = duckdb.connect(":memory:", config=config)
-        except duckdb.Error as error:
-            raise ConfigError(f"DuckDB does not start with memory_limit {settings.memory_limit!r}: {error}") from error
-        self.memory_limit = settings.memory_limit or self._share_memory()
-        self._apply_settings()
         self.attach(settings.database)
 
-    def _share_memory(self) -> str:
-        """Divide what DuckDB would take (which minds containers' limits) among the workers."""
-        row = self.connection.execute("SELECT current_setting('memory_limit')").fetchone()
-        assert row is not None
-        amount, unit = str(row[0]).split()
-        share = f"{float(amount) / max(self._settings.workers, 1):.2f} {unit}"
-        self.connection.execute(f"SET memory_limit = '{share}'")
-        return share
+    @property
+    def memory_limit(self) -> str:
+        """What a job may use before it must spill."""
+        return self.instance.memory_limit
 
-    def _apply_settings(self) -> None:
-        for name in self._settings.extensions:
-            load_extension(self.connection, name)
-        for key, value in self._settings.duckdb_settings.items():
-            try:
-                self.connection.execute(f"SET GLOBAL {quote(key)} = '{str(value).replace(chr(39), chr(39) * 2)}'")
-            except duckdb.Error as error:
-                raise ConfigError(f"DuckDB refuses the setting {key!r} = {value!r} of the profile: {error}") from error
+    def limit(self, cpus: int | None, memory: str | None) -> None:
+        """Give DuckDB a job's threads and memory; None stands for what the settings say."""
+        self.instance.limit(cpus, memory)
 
     def attach(self, database: str) -> None:
         """Make a database of that name, once."""
@@ -145,8 +121,7 @@ class Engine:
 
     def close(self) -> None:
         """Stop DuckDB and remove what it spilled."""
-        self.connection.close()
-        shutil.rmtree(self._temp, ignore_errors=True)
+        self.instance.close()
 
 
 def _select(item: Input) -> str:
@@ -155,27 +130,6 @@ def _select(item: Input) -> str:
 
     assert item.metadata_location is not None
     return reader.select_sql(item.metadata_location)
-
-
-def load_extension(connection: duckdb.DuckDBPyConnection, name: str) -> None:
-    """Load a DuckDB extension: from its PyPI wheel ``duckdb-extension-<name>`` if installed, else as DuckDB finds it."""
-    import importlib.util
-
-    module = importlib.util.find_spec(f"duckdb_extension_{name}")
-    if module is not None and module.submodule_search_locations:
-        folder = Path(next(iter(module.submodule_search_locations)))
-        file = folder / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"
-        if file.exists():
-            connection.execute(f"LOAD '{os.fspath(file)}'")
-            return
-    try:
-        connection.install_extension(name)
-        connection.load_extension(name)
-    except duckdb.Error as error:
-        raise ConfigError(
-            f"the DuckDB extension {name!r} cannot be loaded: {error}; "
-            f"without access to DuckDB's repository, pip install duckdb-extension-{name}=={duckdb.__version__}"
-        ) from error
 
 
 @contextlib.contextmanager
@@ -189,7 +143,13 @@ def duckdb_errors(memory_limit: str | None = None) -> Iterator[None]:
         limit = f" of {memory_limit}" if memory_limit else ""
         raise OutOfMemory(
             f"the job needs more memory than its limit{limit} and could not spill the rest to disk; "
-            f"raise memory_limit in the profile or lower its threads. DuckDB says: {error}"
+            "give the model more `memory`, raise memory_limit in the profile, or lower its threads. "
+            f"DuckDB says: {error}"
+        ) from error
+    except duckdb.PermissionException as error:
+        raise SandboxError(
+            f"{error}; in the sandbox, SQL reads its inputs and nothing else: name relations of the lake, or, in a model "
+            "that must read what is outside, declare `external_access: true` where the operator of the service allows it"
         ) from error
     except duckdb.Error as error:
         raise SqlError(str(error)) from error

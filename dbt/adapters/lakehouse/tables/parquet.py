@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -31,12 +32,30 @@ FILE_SIZE = 256 * 1024 * 1024
 FILE_SIZE_PROPERTY = "write.target-file-size-bytes"
 
 
+_RESERVED: ContextVar[Iterator[str]] = ContextVar("names of attempts", default=iter(()))
+
+
+@contextlib.contextmanager
+def reserved(names: Iterable[str]) -> Iterator[None]:
+    """Let the attempts that are made in the block take these names first, so that their folders are known before."""
+    token = _RESERVED.set(iter(names))
+    try:
+        yield
+    finally:
+        _RESERVED.reset(token)
+
+
+def folders(location: str, name: str) -> list[str]:
+    """The folders that an attempt of a name may write data files into."""
+    return [f"{location}/data/{name}" + (f"-{number}" if number else "") for number in range(3)]
+
+
 @dataclass(kw_only=True)
 class Attempt:
     """The files of one write: its own folder for data, and the metadata files it wrote so far."""
 
     location: str
-    name: str = field(default_factory=lambda: uuid4().hex)
+    name: str = field(default_factory=lambda: next(_RESERVED.get(), None) or uuid4().hex)
     metadata_files: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
 

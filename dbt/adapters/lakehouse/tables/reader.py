@@ -205,6 +205,12 @@ def paths(files: Sequence[LiveFile]) -> str:
     return ", ".join(literal(_literally(storage.duckdb_path(f.path))) for f in files)
 
 
+def names(uri: str) -> tuple[str, str]:
+    """What DuckDB calls a file when it opens it, and how ``paths`` writes it."""
+    path = storage_for(uri).duckdb_path(uri)
+    return path, _literally(path)
+
+
 def _literally(path: str) -> str:
     return _PATTERN.sub(r"[\g<0>]", path)
 

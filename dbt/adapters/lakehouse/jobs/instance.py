@@ -1,0 +1,121 @@
+"""One DuckDB in memory, with extensions, the operator's settings, and a private folder for what it spills."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from dbt.adapters.lakehouse.errors import ConfigError
+from dbt.adapters.lakehouse.settings import LakeSettings
+
+_SANDBOXED: dict[str, Any] = {
+    # Nothing is fetched or loaded but what the operator names.
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "allow_community_extensions": False,
+    "allow_persistent_secrets": False,
+}
+
+
+def quote(identifier: str) -> str:
+    """A SQL identifier in double quotes."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def text(value: str) -> str:
+    """A SQL string literal."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+class Instance:
+    """A DuckDB and its folder, which nobody else can look into. ``close`` ends both."""
+
+    def __init__(self, settings: LakeSettings) -> None:
+        self._settings = settings
+        self.folder = Path(tempfile.mkdtemp(prefix="lakehouse-", dir=settings.temp_directory))
+        config: dict[str, Any] = {"temp_directory": str(self.folder), **(_SANDBOXED if settings.sandbox else {})}
+        if settings.memory_limit is not None:
+            config["memory_limit"] = settings.memory_limit
+        try:
+            self.connection = duckdb.connect(":memory:", config=config)
+        except duckdb.Error as error:
+            self._remove()
+            raise ConfigError(f"DuckDB does not start with memory_limit {settings.memory_limit!r}: {error}") from error
+        try:
+            self.memory_limit = settings.memory_limit or self._share_memory()
+            self._configure()
+            row = self.connection.execute("SELECT current_setting('threads')").fetchone()
+        except BaseException:
+            self.close()
+            raise
+        assert row is not None
+        self.own_memory, self._own_threads = self.memory_limit, int(row[0])
+        self._cpus: int | None = None
+
+    def _share_memory(self) -> str:
+        """Divide what DuckDB would take (which minds containers' limits) among the workers."""
+        row = self.connection.execute("SELECT current_setting('memory_limit')").fetchone()
+        assert row is not None
+        amount, unit = str(row[0]).split()
+        share = f"{float(amount) / max(self._settings.workers, 1):.2f} {unit}"
+        self.connection.execute(f"SET memory_limit = '{share}'")
+        return share
+
+    def _configure(self) -> None:
+        for name in self._settings.extensions:
+            load_extension(self.connection, name)
+        for key, value in self._settings.duckdb_settings.items():
+            try:
+                self.connection.execute(f"SET GLOBAL {quote(key)} = {text(str(value))}")
+            except duckdb.Error as error:
+                raise ConfigError(f"DuckDB refuses the setting {key!r} = {value!r} of the profile: {error}") from error
+
+    def limit(self, cpus: int | None, memory: str | None) -> None:
+        """Give the instance a job's limits; None stands for its own. Costs nothing where they are so already."""
+        memory = memory or self.own_memory
+        if memory != self.memory_limit:
+            self._set("memory_limit", memory, "memory")
+            self.memory_limit = memory
+        if cpus != self._cpus:
+            self._set("threads", str(max(cpus, 1) if cpus is not None else self._own_threads), "cpus")
+            self._cpus = cpus
+
+    def _set(self, setting: str, value: str, key: str) -> None:
+        try:
+            self.connection.execute(f"SET GLOBAL {setting} = {text(value)}")
+        except duckdb.Error as error:
+            raise ConfigError(f"{key} {value!r} is none that DuckDB takes: {error}") from error
+
+    def close(self) -> None:
+        """Stop DuckDB and remove what it spilled."""
+        self.connection.close()
+        self._remove()
+
+    def _remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def load_extension(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Load a DuckDB extension: from its PyPI wheel ``duckdb-extension-<name>`` if installed, else as DuckDB finds it."""
+    import importlib.util
+
+    module = importlib.util.find_spec(f"duckdb_extension_{name}")
+    if module is not None and module.submodule_search_locations:
+        folder = Path(next(iter(module.submodule_search_locations)))
+        file = folder / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"
+        if file.exists():
+            connection.execute(f"LOAD '{os.fspath(file)}'")
+            return
+    try:
+        connection.install_extension(name)
+        connection.load_extension(name)
+    except duckdb.Error as error:
+        raise ConfigError(
+            f"the DuckDB extension {name!r} cannot be loaded: {error}; "
+            f"without access to DuckDB's repository, pip install duckdb-extension-{name}=={duckdb.__version__}"
+        ) from error
