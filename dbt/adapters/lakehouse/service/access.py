@@ -1,8 +1,8 @@
 """A catalog as one user may see and change it (decision 0009). Every path to a ref passes through here.
 
-``_RULES`` names the verbs of ``catalog.base.Catalog`` that write; a test holds the class to the protocol, so that a new
-verb cannot come without a rule. Who reads everything pays nothing for reads. For others, what they may not read does not
-exist: names, commits that only such names lead to, runs that are meant for such branches.
+A test holds the class to the protocol, so that a new verb cannot come without a rule. Who reads everything pays nothing
+for reads. For others, what they may not read does not exist: names, commits that only such names lead to, runs that are
+meant for such branches.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dbt.adapters.lakehouse.catalog.model import Change, Commit, Entry, Key, Mer
 from dbt.adapters.lakehouse.catalog.model import RunStatus as Status
 from dbt.adapters.lakehouse.catalog.refs import check_name, is_run_name, parse
 from dbt.adapters.lakehouse.errors import Denied, InvalidRef, LakehouseError, RefNotFound
+from dbt.adapters.lakehouse.run.lifecycle import service_owner
 from dbt.adapters.lakehouse.service.audit import AuditLog, Outcome, entry_for
 from dbt.adapters.lakehouse.service.policy import Capability, Policy, Principal
 from dbt.adapters.lakehouse.service.sight import Sight, not_found, resolve_visible
@@ -35,14 +36,13 @@ class Owners(Protocol):
         """Write down who created a branch."""
         ...
 
-    def owner(self, branch: str, created_at: datetime) -> str | None:
-        """Who created it, if that is known."""
+    def owned_by(self, user: str) -> Mapping[str, datetime]:
+        """The branches that a user created, and when; some may be gone."""
         ...
 
 
-def run_owner(user: str) -> str:
-    """The owner of a run that a user of the service works on, as ``RunRecord.owner``."""
-    return f"service:{user}"
+_WRITING = frozenset({"run", "build", "seed", "snapshot", "clone", "retry"})
+"""dbt's commands that are there to write."""
 
 
 class GuardedCatalog:
@@ -75,20 +75,32 @@ class GuardedCatalog:
         """The commit that a ref expression leads to."""
         if self._all:
             return self._catalog.resolve(ref)
-        base = parse(ref).base
-        refs = self._catalog.refs()
-        visible = {one.name for one in refs if self._sees(one)}
-        if base not in visible and self._sight.was_shown(base):
-            commit = self._catalog.resolve(ref)
-        else:
-            commit = resolve_visible(self._catalog, ref, visible, lambda: self._reach(refs))
+        if self._sight.was_shown(parse(ref).base):
+            return self._catalog.resolve(ref)
+        refs = self.refs()
+        names = {one.name for one in refs}
+        commit = resolve_visible(self._catalog, ref, names, lambda: self._reach(refs))
         self._sight.show([commit.id])
         return commit
 
     def refs(self, kind: RefKind | None = None) -> list[Ref]:
         """Branches and tags that may be read."""
         found = self._catalog.refs(kind)
-        return found if self._all else [ref for ref in found if self._sees(ref)]
+        if self._all:
+            return found
+        runs = self._runs_of(found)
+        created = self._owners.owned_by(self.principal.user) if self._owners is not None else {}
+        return [
+            ref
+            for ref in found
+            if self._policy.may_read(self.principal, ref.name)
+            or created.get(ref.name) == ref.created_at
+            or (ref.run in runs and self._sees_run(runs[ref.run]))
+        ]
+
+    def _runs_of(self, refs: Iterable[Ref]) -> dict[str | None, RunRecord]:
+        wanted = {ref.run for ref in refs} - {None}
+        return {record.id: record for record in self._catalog.runs() if record.id in wanted} if wanted else {}
 
     def create_ref(self, name: str, kind: RefKind, at: str, *, run: str | None = None) -> Ref:
         """Name a commit that may be read."""
@@ -135,7 +147,7 @@ class GuardedCatalog:
             if self._ref(name).kind is RefKind.TAG:
                 self._need(Capability.TAGS, f"delete tag {name!r}")
             else:
-                self._check_write(name, f"delete branch {name!r}")
+                self._check_write(name, f"delete branch {name!r}", unless=Capability.JOBS)
             grant()
             self._catalog.delete_ref(name, expected=expected)
 
@@ -243,7 +255,7 @@ class GuardedCatalog:
 
     def save_run(self, record: RunRecord) -> None:
         """Insert or update the record of a run of one's own."""
-        record = dataclasses.replace(record, owner=run_owner(self.principal.user))
+        record = dataclasses.replace(record, owner=service_owner(self.principal.user))
         with self._audited("save_run", record.branch, run=record.id, reason=f"run is {record.status}") as grant:
             self._check_save(record)
             grant()
@@ -258,8 +270,19 @@ class GuardedCatalog:
         merged = (Status.PUBLISHED, Status.CONTINUED)
         if record.status in merged and (known is None or known.status not in merged):
             raise self._denied(f"call run {record.id[:8]!r} published, which only merging it does")
+        self._check_runs(record.target)
         if not self._reads_name(record.target):
-            raise not_found(record.target, [])
+            self._ref(record.target)
+        if record.continues is not None and record.continues != (known.continues if known else None):
+            continued = self._known_run(record.continues)
+            if continued is None or not self._sees_run(continued) or continued.target != record.target:
+                # What a run continues is clean when the run is published: it must be what the run began with.
+                raise self._denied(f"continue run {record.continues[:8]!r}, which is not a run on {record.target!r}")
+
+    def _check_runs(self, target: str) -> None:
+        role = self._policy.role(self.principal.role)
+        if not (role.write or role.create or role.merge):
+            raise self._denied(f"run what writes to branch {target!r}", branch=target)
 
     def run(self, run_id: str) -> RunRecord | None:
         """One run, by id or unique prefix, if its target may be read."""
@@ -293,12 +316,18 @@ class GuardedCatalog:
     # before a run
 
     def check_run(self, request: RunRequest) -> None:
-        """Raise ``Denied`` (or ``RefNotFound``) where a run could not do what it is for: better now than at its end."""
-        refs = {ref.name: ref for ref in self._catalog.refs(RefKind.BRANCH)}
-        target = refs.get(request.branch)
+        """Raise ``Denied`` (or ``RefNotFound``) where a run could not do what it is for: better now than at its end.
+
+        Commands that need not write (``dbt show``, ``dbt test``) pass.
+        """
+        if request.command.rpartition(" ")[2] not in _WRITING:
+            return  # it may well write nothing; if it does write, that is checked then
+        visible = {ref.name: ref for ref in self.refs(RefKind.BRANCH)}
+        target = visible.get(request.branch)
         try:
-            if not self._reads_name(request.branch):
-                raise not_found(request.branch, [ref.name for ref in refs.values() if self._sees(ref)])
+            self._check_runs(request.branch)
+            if target is None and not self._reads_name(request.branch):
+                raise not_found(request.branch, visible)
             if target is None and request.branch != request.from_branch:
                 self.resolve(request.from_branch)
                 self._check_create(request.branch, RefKind.BRANCH, None)
@@ -308,7 +337,7 @@ class GuardedCatalog:
                 )
             elif request.publish is PublishMode.ON_SUCCESS:
                 self._check_merge(request.branch, what=f"publish to branch {request.branch!r}")
-        except Denied as error:
+        except (Denied, RefNotFound) as error:
             self._record("open_run", request.branch, "denied", run=request.id, reason=str(error))
             raise
 
@@ -317,20 +346,11 @@ class GuardedCatalog:
     def _reads_name(self, name: str) -> bool:
         return self._all or self._policy.may_read(self.principal, name)
 
-    def _sees(self, ref: Ref) -> bool:
-        if self._all or self._policy.may_read(self.principal, ref.name):
-            return True
-        if ref.run is not None:
-            record = self._known_run(ref.run)
-            return record is not None and self._sees_run(record)
-        return self._creator(ref) == self.principal.user
-
     def _sees_run(self, record: RunRecord) -> bool:
         return self._is_own(record) or self._reads_name(record.target)
 
     def _reach(self, refs: Sequence[Ref] | None = None) -> set[str]:
-        refs = self._catalog.refs() if refs is None else refs
-        return self._sight.reach.of(self._catalog, {ref.commit for ref in refs if self._sees(ref)})
+        return self._sight.reach.of(self._catalog, {ref.commit for ref in (self.refs() if refs is None else refs)})
 
     def _check_commit(self, commit: str) -> None:
         if self._all or self._sight.was_shown(commit) or commit in self._reach():
@@ -345,19 +365,24 @@ class GuardedCatalog:
     # what may be done
 
     def _ref(self, name: str) -> Ref:
-        """A ref that may be read. Raises ``RefNotFound``."""
+        """A branch or tag that may be read. Raises ``RefNotFound``."""
         refs = self.refs()
         found = next((ref for ref in refs if ref.name == name), None)
         if found is None:
             raise not_found(name, [ref.name for ref in refs])
         return found
 
-    def _check_write(self, branch: str, what: str) -> None:
+    def _check_write(self, branch: str, what: str, *, unless: Capability | None = None) -> None:
+        """``unless``: who has this capability may do it to the branches of others' runs."""
         ref = self._ref(branch)
         if ref.run is not None:
-            if self._own_run(ref.run) is None and not self._policy.may(self.principal, Capability.JOBS):
+            exempt = unless is not None and self._policy.may(self.principal, unless)
+            if not exempt and self._own_run(ref.run) is None:
                 raise self._denied(f"{what}, which belongs to another user's run")
-        elif not self._policy.may_write(self.principal, branch, protected=ref.protected, own=self._owns(ref)):
+        elif not (
+            self._policy.may_write(self.principal, branch, protected=ref.protected)
+            or self._policy.may_write(self.principal, branch, protected=ref.protected, own=self._owns(ref))
+        ):
             raise self._denied(what, branch=branch)
 
     def _check_merge(self, branch: str, what: str | None = None) -> None:
@@ -365,7 +390,10 @@ class GuardedCatalog:
         what = what or f"merge into branch {branch!r}"
         if ref.run is not None:
             self._check_write(branch, what)
-        elif not self._policy.may_merge(self.principal, branch, protected=ref.protected, own=self._owns(ref)):
+        elif not (
+            self._policy.may_merge(self.principal, branch, protected=ref.protected)
+            or self._policy.may_merge(self.principal, branch, protected=ref.protected, own=self._owns(ref))
+        ):
             raise self._denied(what, branch=branch)
 
     def _need(self, capability: Capability, what: str) -> None:
@@ -373,13 +401,10 @@ class GuardedCatalog:
             raise self._denied(what)
 
     def _owns(self, ref: Ref) -> bool:
-        return self._creator(ref) == self.principal.user
-
-    def _creator(self, ref: Ref) -> str | None:
-        return self._owners.owner(ref.name, ref.created_at) if self._owners is not None else None
+        return self._owners is not None and self._owners.owned_by(self.principal.user).get(ref.name) == ref.created_at
 
     def _is_own(self, record: RunRecord) -> bool:
-        return record.owner == run_owner(self.principal.user)
+        return record.owner == service_owner(self.principal.user)
 
     def _known_run(self, run_id: str) -> RunRecord | None:
         """A run by its whole id."""

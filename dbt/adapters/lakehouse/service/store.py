@@ -20,13 +20,10 @@ from dbt.adapters.lakehouse.errors import CatalogError, ConfigError
 from dbt.adapters.lakehouse.service import tokens
 from dbt.adapters.lakehouse.service.audit import AuditEntry
 from dbt.adapters.lakehouse.service.database import ServiceDatabase, store_url
-from dbt.adapters.lakehouse.service.tokens import Token
+from dbt.adapters.lakehouse.service.tokens import USED_COARSENESS, Token
 
 if TYPE_CHECKING:
     from dbt.adapters.lakehouse.catalog.sql_database import Database
-
-USED_COARSENESS = timedelta(minutes=1)
-"""How exact a token's ``used_at`` is: it is not worth a write for each request."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,12 +139,11 @@ class ServiceStore:
         with self._database.write() as connection:
             connection.execute(_OWN, {"branch": branch, "created_at": time_text(created_at), "user": user})
 
-    def owner(self, branch: str, created_at: datetime) -> str | None:
+    def owned_by(self, user: str) -> dict[str, datetime]:
         """See ``access.Owners``."""
         with self._database.read() as connection:
-            values = {"branch": branch, "created_at": time_text(created_at)}
-            found: str | None = connection.execute(_OWNER, values).scalar()
-            return found
+            rows = connection.execute(_OWNED, {"user": user})
+            return {row.branch: datetime.fromisoformat(row.created_at) for row in rows}
 
     # runs
 
@@ -335,9 +331,7 @@ _OWN = sa.text("""
     INSERT INTO lakehouse_service_owners (branch, created_at, user_name) VALUES (:branch, :created_at, :user)
     ON CONFLICT (branch) DO UPDATE SET created_at = excluded.created_at, user_name = excluded.user_name
 """)
-_OWNER = sa.text("""
-    SELECT user_name FROM lakehouse_service_owners WHERE branch = :branch AND created_at = :created_at
-""")
+_OWNED = sa.text("SELECT branch, created_at FROM lakehouse_service_owners WHERE user_name = :user")
 _SAVE_RUN = sa.text("""
     INSERT INTO lakehouse_service_runs (id, user_name, state, saved_at) VALUES (:id, :user, :state, :now)
     ON CONFLICT (id) DO UPDATE SET user_name = excluded.user_name, state = excluded.state, saved_at = excluded.saved_at

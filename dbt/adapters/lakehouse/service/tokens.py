@@ -7,7 +7,10 @@ import hmac
 import re
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+USED_COARSENESS = timedelta(minutes=1)
+"""How exact a token's ``used_at`` is: it is not worth a write for each request."""
 
 ID_LENGTH = 12
 _FORM = re.compile(r"lh_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
