@@ -21,7 +21,9 @@ from dbt.adapters.lakehouse import profile, telemetry
 from dbt.adapters.lakehouse.connections import dbt_errors
 from dbt.adapters.lakehouse.credentials import LakehouseCredentials
 from dbt.adapters.lakehouse.lake.base import Lake, Run, RunRequest, Session
+from dbt.adapters.lakehouse.run.values import Batch
 from dbt.adapters.lakehouse.settings import PublishMode
+from dbt.adapters.lakehouse.tables.values import TimeRange
 
 logger = AdapterLogger("Lakehouse")
 
@@ -38,7 +40,9 @@ class Invocation:
         self._lock = threading.RLock()
         self._run: Run | None = None
         self._nodes: dict[str, dict[str, Any]] = {}
+        self._batch = threading.local()
         self._command = _current_command()
+        self._batches_done: frozenset[str] = frozenset()
         self._continues = self._run_to_continue() if self._command == "retry" else None
 
     @property
@@ -76,6 +80,11 @@ class Invocation:
         """The invocation whose results ``dbt retry`` reads: that run's branch holds what succeeded then."""
         try:
             results = json.loads((self._target_path() / "run_results.json").read_text())
+            self._batches_done = frozenset(
+                result["unique_id"]
+                for result in results["results"]
+                if (result.get("batch_results") or {}).get("successful")
+            )
             return str(results["metadata"]["invocation_id"])
         except (OSError, ValueError, KeyError):
             return None
@@ -87,10 +96,23 @@ class Invocation:
         name = message.info.name
         if name == "NodeFinished":
             self._record(message.data)
+        elif name == "LogStartBatch":
+            # Told on the thread that goes on to run the batch.
+            data = message.data
+            self._batch.place = (data.node_info.unique_id, data.batch_index, data.total_batches)
         elif name == "EndRunResult":
             self._end(success=message.data.success)
         elif name == "CommandCompleted":
             self._command_completed(success=message.data.success)
+
+    def has_batches(self, node: str) -> bool:
+        """Whether ``dbt retry`` goes on with a model of which batches are there; ``--full-refresh`` must not undo them."""
+        return node in self._batches_done
+
+    def batch(self, node: str, time: TimeRange) -> Batch:
+        """The batch that the calling thread runs, with its place among those of its model, if dbt told of it."""
+        name, number, total = getattr(self._batch, "place", ("", 0, 0))
+        return Batch(range=time, number=number, of=total) if name == node else Batch(range=time)
 
     def _record(self, data: Any) -> None:
         result = data.run_result

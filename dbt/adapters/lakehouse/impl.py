@@ -345,7 +345,8 @@ class LakehouseAdapter(SQLAdapter):
             create = self._create(node, relation, code, sql_header)
             change = dataclasses.replace(create, on_schema_change=nodes.schema_change(node))
             existing = self._session().lookup(create.name)
-            if not isinstance(existing, TableEntry) or full_refresh:
+            anew = full_refresh and not self.invocation.has_batches(node["unique_id"])
+            if not isinstance(existing, TableEntry) or anew:
                 return self._respond(self._build(create))
             if strategy == "append":
                 return self._respond(self._build(dataclasses.replace(change, mode="append")), "INSERT")

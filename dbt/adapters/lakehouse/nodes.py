@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.lakehouse.errors import ConfigError
-from dbt.adapters.lakehouse.tables.values import Column, Constraints
+from dbt.adapters.lakehouse.tables.values import Column, Constraints, TimeRange
 
 if TYPE_CHECKING:
     from dbt.adapters.lakehouse.lake.base import SchemaChange
@@ -216,10 +216,31 @@ def _delete_is_bound(statements: Sequence[str], source: str, target: str, keys: 
 
 
 def batch(node: Node) -> str | None:
+    """``batch_range`` as a condition."""
+    time = batch_range(node)
+    return time.condition if time is not None else None
+
+
+def batch_range(node: Node) -> TimeRange | None:
     """Which rows belong to the batch that runs, by the model's ``event_time``; None if there is no batch."""
     event_time, context = node["config"].get("event_time"), node.get("batch") or {}
     start, end = context.get("event_time_start"), context.get("event_time_end")
-    return f"{event_time} >= '{start}' AND {event_time} < '{end}'" if event_time and start and end else None
+    return TimeRange(column=event_time, start=str(start), end=str(end)) if event_time and start and end else None
+
+
+def is_plain_batch(
+    time: TimeRange, statements: Sequence[str], source: str, target: str, columns: Sequence[str]
+) -> bool:
+    """Whether statements replace the target's rows of a time by those of the source, and do nothing else.
+
+    They may come from a project's own macro, or have ``incremental_predicates`` in them.
+    """
+    names = ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
+    wanted = [
+        f"delete from {target} where {time.condition}",
+        f"insert into {target} ({names}) select {names} from {source} where {time.condition}",
+    ]
+    return [_words(statement) for statement in statements] == [_words(statement) for statement in wanted]
 
 
 def _same(keys: Sequence[str], source: str) -> str:

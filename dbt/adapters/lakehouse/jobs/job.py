@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from dbt.adapters.lakehouse.tables.values import Column, Constraints, TableSpec, Written
+from dbt.adapters.lakehouse.tables.values import Column, Constraints, Staged, TableSpec, TimeRange, Written
 from dbt.adapters.lakehouse.telemetry import Phase
 
 SchemaChange = Literal["ignore", "fail", "append_new_columns", "sync_all_columns"]
@@ -165,7 +166,34 @@ class Alter:
     kind: Literal["alter"] = "alter"
 
 
-Action = Query | Describe | Create | Append | Edit | Alter
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Write those of the rows (see ``Create``) that lie in ``range`` for the table at ``base``, without adding them to it.
+
+    The answer has no ``staged`` if the table must change its columns before it can take the rows.
+    """
+
+    base: str
+    range: TimeRange
+    sql: str | None = None
+    python: PythonCode | None = None
+    arrow: str | None = None
+    on_schema_change: SchemaChange = "ignore"
+    constraints: Constraints = field(default_factory=Constraints)
+    kind: Literal["stage"] = "stage"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Join:
+    """Put staged rows in the place of what the table at ``base`` has of their time ranges."""
+
+    base: str
+    staged: tuple[Staged, ...]
+    constraints: Constraints = field(default_factory=Constraints)
+    kind: Literal["join"] = "join"
+
+
+Action = Query | Describe | Create | Append | Edit | Alter | Stage | Join
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,18 +257,22 @@ class LogLine:
         return self.text
 
 
+Sink = Callable[[tuple[Column, ...], Any], None]
+"""Given the columns of a query and a ``pyarrow.RecordBatchReader`` of its rows, while the job runs. What it raises ends the job."""
+
 Watch = Callable[[Progress | LogLine], None]
 """Told what a job does while it runs, from any thread. It must be quick, and must not raise."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobResult:
-    """What came of a job: a written table, or columns with rows (or an Arrow table), or a count of changed rows.
+    """What came of a job: a written table, staged rows, or columns with rows (or an Arrow table), or a count of changed rows.
 
     ``phases`` say what its time went into.
     """
 
     written: Written | None = None
+    staged: Staged | None = None
     columns: tuple[Column, ...] = ()
     rows: Sequence[tuple[Any, ...]] = ()
     arrow: Any = None
@@ -250,19 +282,40 @@ class JobResult:
 
 def job_to_json(job: Job) -> str:
     """The JSON form of a job."""
-    return _codecs()[0].encode(job)  # type: ignore[no-any-return]
+    return _encoder(Job)(job)  # type: ignore[no-any-return]
 
 
 def job_from_json(text: str) -> Job:
     """The inverse of ``job_to_json``. Raises ``ValueError`` on what is not a job."""
     try:
-        return _codecs()[1].decode(text)  # type: ignore[no-any-return]
+        return _decoder(Job)(text)  # type: ignore[no-any-return]
     except Exception as error:  # mashumaro has no common base for its errors
         raise ValueError(f"not a job: {error}") from error
 
 
-def _codecs() -> tuple[Any, Any]:
-    # Imported late: only remote executors need the JSON form.
-    from mashumaro.codecs.json import JSONDecoder, JSONEncoder
+def result_to_json(result: JobResult) -> str:
+    """The JSON form of a result without its rows, which travel as Arrow."""
+    return _encoder(JobResult)(replace(result, rows=(), arrow=None))  # type: ignore[no-any-return]
 
-    return JSONEncoder(Job), JSONDecoder(Job)
+
+def result_from_json(text: str) -> JobResult:
+    """The inverse of ``result_to_json``. Raises ``ValueError`` on what is not a result."""
+    try:
+        return _decoder(JobResult)(text)  # type: ignore[no-any-return]
+    except Exception as error:
+        raise ValueError(f"not a job's result: {error}") from error
+
+
+@functools.cache
+def _encoder(of: type) -> Any:
+    # Imported late, and made once: only remote executors need the JSON form, and a codec takes a tenth of a second.
+    from mashumaro.codecs.json import JSONEncoder
+
+    return JSONEncoder(of).encode
+
+
+@functools.cache
+def _decoder(of: type) -> Any:
+    from mashumaro.codecs.json import JSONDecoder
+
+    return JSONDecoder(of).decode

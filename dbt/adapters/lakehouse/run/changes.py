@@ -33,12 +33,12 @@ def apply(session: RunSession, statement: Statement) -> Result:
     else:
         name = None if _is_temporary(session, statement) else session.planner.resolve(statement.target)
     if name is None:
-        answer = session.submit(Query(sql=statement.sql), session.planner.inputs(statement.sql))
+        answer = session.submit(Query(sql=statement.sql), session.inputs(statement.sql))
         _remember_temporary(session, statement)
         return Result(columns=answer.columns, rows=answer.rows, rows_affected=answer.rows_affected)
     run = session.writable(name.database, str(name))
     key = Key(name.schema, name.name)
-    with run.lock_for(key):
+    with session.locked(run, key):
         # What stands there now is what the statement is about; the commit insists on it.
         run.own()
         session.seen = {key: session.state.own.content(key)}
@@ -106,7 +106,7 @@ def _edit(session: RunSession, statement: Statement, name: Name) -> Result:
         statements=statements,
         constraints=Constraints(table=str(key)),
     )
-    inputs = session.planner.inputs(statement.sql)
+    inputs = session.inputs(statement.sql)
     answer = session.submit(action, inputs)
     assert answer.written is not None
     _put_table(session, name, answer.written, table, f"{statement.kind.name.capitalize()} {key}", statement.sql)
@@ -183,7 +183,7 @@ def _create_table(session: RunSession, statement: Statement, name: Name) -> Resu
         body = f"SELECT {', '.join(quote(c.name) for c in columns)} FROM {_STAGED}"
     else:
         body = _renamed(statement)
-    inputs = session.planner.inputs(body)
+    inputs = session.inputs(body)
     action = Create(spec=spec, sql=body, replaces=table.metadata_location if table is not None else None)
     answer = session.submit(action, inputs)
     assert answer.written is not None
@@ -306,7 +306,7 @@ def _alter(session: RunSession, statement: Statement, name: Name) -> Result:
 def _rewrite(session: RunSession, statement: Statement, name: Name, table: TableEntry, sql: str) -> Result:
     spec = session.table_spec(name, table)
     action = Create(spec=spec, sql=sql, replaces=table.metadata_location, keeps_layout=True)
-    answer = session.submit(action, session.planner.inputs(sql))
+    answer = session.submit(action, session.inputs(sql))
     _put_table(session, name, answer.written, table, f"Alter {name.schema}.{name.name}", statement.sql)
     return Result(message="ALTER TABLE")
 

@@ -69,3 +69,48 @@ class Written:
     comment: str | None = None
     rows_written: int = 0
     rows_deleted: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeRange:
+    """The rows whose ``column``, a SQL expression, is at least ``start`` and before ``end``, both as SQL reads times."""
+
+    column: str
+    start: str
+    end: str
+
+    @property
+    def condition(self) -> str:
+        """As SQL."""
+        return f"{self.column} >= '{self.start}' AND {self.column} < '{self.end}'"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagedFile:
+    """A data file that is written and belongs to no table yet: what a manifest will say of it, bytes in hexadecimal."""
+
+    path: str
+    rows: int
+    size_bytes: int
+    partition: tuple[str | None, ...] = ()
+    sort_order_id: int | None = None
+    column_sizes: Mapping[int, int] = field(default_factory=dict)
+    value_counts: Mapping[int, int] = field(default_factory=dict)
+    null_counts: Mapping[int, int] = field(default_factory=dict)
+    nan_counts: Mapping[int, int] = field(default_factory=dict)
+    lower: Mapping[int, str] = field(default_factory=dict)
+    upper: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Staged:
+    """Rows that wait to take the place of a table's rows of ``range``, in files for a table of ``shape``."""
+
+    range: TimeRange
+    shape: str
+    files: tuple[StagedFile, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return sum(file.rows for file in self.files)

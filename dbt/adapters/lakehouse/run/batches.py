@@ -1,0 +1,283 @@
+"""Batches of microbatch models: computed side by side on several workers, joined in one commit.
+
+A batch's rows are staged (see ``tables.staging``) without the table's lock, and wait here. Whoever holds the lock next joins
+all that wait for the table. A batch of which dbt said that others follow does not wait to be joined: the last one joins it,
+or else whatever reads or changes the table first, or the end of the run. What cannot be joined by then is kept with the
+run's record, so that the run which continues it has the rows that dbt was told are there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dbt.adapters.lakehouse.catalog.model import Key, TableEntry
+from dbt.adapters.lakehouse.errors import HeadMoved, LakehouseError, NotInLake, SchemaMismatch
+from dbt.adapters.lakehouse.jobs.job import Input, Join, Stage
+from dbt.adapters.lakehouse.run.values import Build, Built, Name
+from dbt.adapters.lakehouse.tables.values import Constraints, Staged, TimeRange, Written
+
+if TYPE_CHECKING:
+    from dbt.adapters.lakehouse.run.lifecycle import LakeRun
+    from dbt.adapters.lakehouse.run.session import RunSession
+
+_ATTEMPTS = 5
+_UNJOINED = "unjoined"
+
+
+@dataclass(kw_only=True, eq=False)
+class Waiting:
+    """A staged batch. ``deferred``: nobody waits for it; else ``built`` or ``error`` says what came of it."""
+
+    name: Name
+    staged: Staged
+    node: str | None
+    deferred: bool
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    build: Build | None = None
+    built: Built | None = None
+    error: Exception | None = None
+
+
+class Batches:
+    """What a run has staged and not joined yet, by table."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: dict[Key, list[Waiting]] = {}
+
+    def put(self, key: Key, waiting: Iterable[Waiting]) -> None:
+        """Let batches wait."""
+        with self._lock:
+            self._waiting.setdefault(key, []).extend(waiting)
+
+    def take(self, key: Key) -> list[Waiting]:
+        """All that wait for a table; they wait no longer."""
+        with self._lock:
+            return self._waiting.pop(key, [])
+
+    def keys(self) -> list[Key]:
+        """The tables that batches wait for."""
+        with self._lock:
+            return list(self._waiting)
+
+    def into(self, nodes: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The run's account of its nodes, with what still waits."""
+        kept = dict(nodes or {})
+        for key in self.keys():
+            for item in self._waiting[key]:
+                node = dict(kept.get(item.node or str(key)) or {})
+                staged = [*node.get(_UNJOINED, ()), _to_json(item)]
+                kept[item.node or str(key)] = {**node, _UNJOINED: staged}
+        return kept
+
+    def adopt(self, nodes: Mapping[str, Any]) -> None:
+        """Let wait what a run that is continued could not join."""
+        for node, said in nodes.items():
+            for text in said.get(_UNJOINED, ()) if isinstance(said, Mapping) else ():
+                item = _from_json(text, node)
+                self.put(Key(item.name.schema, item.name.name), [item])
+
+
+def build(session: RunSession, run: LakeRun, build: Build, watch: Any) -> Built | None:
+    """Stage a batch, and join it unless a later one will. None if it must be merged by its statements instead.
+
+    Whatever becomes of the last batch, those before it are joined.
+    """
+    assert build.batch is not None
+    key = Key(build.name.schema, build.name.name)
+    last = 0 < build.batch.of == build.batch.number
+    try:
+        waiting = _stage(session, run, build, watch)
+    except BaseException:
+        if last:
+            # The batch's own error is the one to tell; what cannot be joined goes on waiting.
+            with contextlib.suppress(LakehouseError):
+                settle(session, run, key)
+        raise
+    if waiting is None:
+        return None
+    run.batches.put(key, [waiting])
+    if waiting.deferred:
+        current = session.state.own.get(key)
+        assert current is not None
+        return Built(entry=current, rows_written=waiting.staged.rows)
+    with contextlib.suppress(Exception), run.lock_for(key):
+        settle(session, run, key)
+    if isinstance(waiting.error, SchemaMismatch) and waiting.built is None:
+        # Its statements will say so again, or do it on the table as it is now.
+        return None
+    if waiting.error is not None:
+        raise waiting.error
+    assert waiting.built is not None
+    return waiting.built
+
+
+def _stage(session: RunSession, run: LakeRun, build: Build, watch: Any) -> Waiting | None:
+    assert build.batch is not None
+    assert build.sql is not None
+    inputs = session.inputs(*build.setup, build.sql)
+    table = session.state.own.get(Key(build.name.schema, build.name.name))
+    if not isinstance(table, TableEntry):
+        raise NotInLake(f"{build.name} is not a table; only create can make it")
+    run.begin()
+    action = Stage(
+        base=table.metadata_location,
+        range=build.batch.range,
+        sql=build.sql,
+        on_schema_change=build.on_schema_change,
+        constraints=build.constraints,
+    )
+    known = session.planner.keys(inputs)
+    staged = session.prepared(action, inputs, build, watch).staged
+    if staged is None:
+        return None
+    # Where uniqueness is checked, or everybody sees the table at once, a batch must hear what became of it.
+    alone = run.live or not run.defers or bool(build.constraints.unique or build.constraints.primary_key)
+    return Waiting(
+        name=build.name,
+        staged=staged,
+        node=build.node,
+        deferred=not alone and 0 < build.batch.number < build.batch.of,
+        inputs=known,
+        build=build,
+    )
+
+
+def settle_inputs(session: RunSession, run: LakeRun, inputs: Iterable[Input]) -> bool:
+    """Join what waits for the tables among these inputs; whether there was any."""
+    waiting = set(run.batches.keys())
+    if not waiting:
+        return False
+    found = [
+        key
+        for item in inputs
+        if session.state.is_own(item.database) and (key := Key(item.schema, item.name)) in waiting
+    ]
+    for key in found:
+        settle(session, run, key)
+    return bool(found)
+
+
+def settle(session: RunSession, run: LakeRun, key: Key) -> None:
+    """Join all that waits for a table. Raises if batches that nobody waits for cannot be joined; they go on waiting."""
+    with run.lock_for(key):
+        waiting = run.batches.take(key)
+        if not waiting:
+            return
+        try:
+            _join(session, run, key, waiting)
+        except Exception as error:
+            _failed(session, run, key, waiting, error)
+
+
+def _failed(session: RunSession, run: LakeRun, key: Key, waiting: Sequence[Waiting], error: Exception) -> None:
+    """Give everybody who waits an outcome of their own."""
+    deferred = [item for item in waiting if item.deferred]
+    others = [item for item in waiting if not item.deferred]
+    run.batches.put(key, deferred)
+    for item in others:
+        item.error = error
+        # One that breaks a constraint must not stop those that came along with it.
+        if not deferred and len(others) > 1:
+            try:
+                _join(session, run, key, [item])
+            except Exception as own:
+                item.error = own
+    if deferred:
+        raise error
+
+
+def _join(session: RunSession, run: LakeRun, key: Key, waiting: Sequence[Waiting]) -> None:
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return _join_once(session, run, key, waiting)
+        except HeadMoved:
+            # Staged rows were not computed from the table: they can be joined to what stands there now.
+            if attempt == _ATTEMPTS or not run.live:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _join_once(session: RunSession, run: LakeRun, key: Key, waiting: Sequence[Waiting]) -> None:
+    run.own()
+    # Imported late: sessions use this module.
+    from dbt.adapters.lakehouse.run.session import table_entry
+
+    started = time.perf_counter()
+    table = session.state.own.get(key)
+    if not isinstance(table, TableEntry):
+        raise NotInLake(f"{waiting[0].name} is no longer a table, so that batches cannot be joined to it; run again")
+    seen = {key: session.state.own.content(key)}
+    builds = [item.build for item in waiting if item.build is not None]
+    constraints = builds[0].constraints if builds else Constraints(table=str(key))
+    action = Join(base=table.metadata_location, staged=tuple(item.staged for item in waiting), constraints=constraints)
+    written = session.submit(action, build=builds[0] if builds else None).written
+    assert written is not None
+    known = {name: content for item in waiting for name, content in item.inputs.items()}
+    entry = table_entry(waiting[0].name, written, node=waiting[0].node, inputs=known)
+    run.commit([(key, entry)], _message(key, waiting), _provenance(waiting, known, written, started), seen=seen)
+    for item in waiting:
+        item.error = None
+        item.built = Built(entry=entry, rows_written=item.staged.rows)
+    if len(waiting) == 1:
+        waiting[0].built = Built(entry=entry, rows_written=written.rows_written, rows_deleted=written.rows_deleted)
+
+
+def _message(key: Key, waiting: Sequence[Waiting]) -> str:
+    return f"Build {key}" if len(waiting) == 1 else f"Build {key} ({len(waiting)} batches)"
+
+
+def _provenance(
+    waiting: Sequence[Waiting], known: Mapping[str, str], written: Written, started: float
+) -> dict[str, Any]:
+    builds = [item.build for item in waiting if item.build is not None]
+    return {
+        **(builds[-1].provenance if builds else {}),
+        "node": waiting[0].node,
+        "mode": "batches",
+        "sql": builds[-1].sql if builds else None,
+        "inputs": known,
+        "batches": len(waiting),
+        "ranges": [[r.start, r.end] for r in merged_ranges(item.staged.range for item in waiting)],
+        "rows_written": written.rows_written,
+        "rows_deleted": written.rows_deleted,
+        "seconds": round(time.perf_counter() - started, 6),
+    }
+
+
+def merged_ranges(ranges: Iterable[TimeRange]) -> list[TimeRange]:
+    """See ``tables.staging.merged``."""
+    from dbt.adapters.lakehouse.tables import staging
+
+    return staging.merged(ranges)
+
+
+def _to_json(item: Waiting) -> str:
+    return json.dumps(
+        {"name": dataclasses.asdict(item.name), "inputs": dict(item.inputs), "staged": _codecs()[0](item.staged)}
+    )
+
+
+def _from_json(text: str, node: str) -> Waiting:
+    said = json.loads(text)
+    return Waiting(
+        name=Name(**said["name"]),
+        staged=_codecs()[1](said["staged"]),
+        node=node,
+        deferred=True,
+        inputs=said["inputs"],
+    )
+
+
+def _codecs() -> tuple[Any, Any]:
+    # Imported late: only a run that failed to join has need of it.
+    from mashumaro.codecs.json import JSONDecoder, JSONEncoder
+
+    return JSONEncoder(Staged).encode, JSONDecoder(Staged).decode
