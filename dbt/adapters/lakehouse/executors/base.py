@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dbt.adapters.lakehouse.jobs.job import Job, JobResult, Watch
+from dbt.adapters.lakehouse.tables.values import Column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,11 +21,36 @@ class Requester:
     run: str | None = None
 
 
+class RowStream(Protocol):
+    """Rows of a query that still runs. Its worker is busy until they are read to the end, or ``close``.
+
+    Take the rows one way, once. An error in their midst is raised where they are read.
+    """
+
+    columns: tuple[Column, ...]
+
+    def reader(self) -> pa.RecordBatchReader:
+        """The rows, in DuckDB's lossless form unless the query asked for ``arrow``."""
+        ...
+
+    def ipc(self) -> Iterator[Any]:
+        """The same as buffers which together are one Arrow IPC stream; none if the statement has no rows."""
+        ...
+
+    def close(self) -> None:
+        """Interrupt the query, if it runs. Idempotent."""
+        ...
+
+
 class Lease(Protocol):
     """Work for one session: its temporary tables and settings last until ``release``."""
 
     def run(self, job: Job, watch: Watch | None = None) -> JobResult:
         """Run a job and wait for it; ``watch`` is told how it goes."""
+        ...
+
+    def stream(self, job: Job, watch: Watch | None = None) -> RowStream:
+        """Run a query and give its rows while they are made, no more at a time than fit into a few buffers."""
         ...
 
     def cancel(self) -> None:

@@ -7,6 +7,7 @@ import threading
 from types import TracebackType
 
 from dbt.adapters.lakehouse.executors.base import Requester
+from dbt.adapters.lakehouse.executors.local_stream import LocalStream
 from dbt.adapters.lakehouse.jobs.job import Job, JobResult, Watch
 from dbt.adapters.lakehouse.jobs.worker import Worker
 from dbt.adapters.lakehouse.settings import LakeSettings
@@ -66,6 +67,12 @@ class LocalLease:
         """Run a job in the calling thread."""
         assert self._worker is not None, "the lease was released"
         return self._worker.run(job, watch)
+
+    def stream(self, job: Job, watch: Watch | None = None) -> LocalStream:
+        """See ``base.Lease``."""
+        worker = self._worker
+        assert worker is not None, "the lease was released"
+        return LocalStream(lambda sink: worker.run(job, watch, sink), job)
 
     def cancel(self) -> None:
         """Interrupt the job that runs."""

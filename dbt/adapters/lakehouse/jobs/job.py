@@ -258,7 +258,7 @@ class LogLine:
 
 
 Sink = Callable[[tuple[Column, ...], Any], None]
-"""Given the columns of a query and a ``pyarrow.RecordBatchReader`` of its rows, while the job runs. What it raises ends the job."""
+"""Given a query's columns and a ``pyarrow.RecordBatchReader`` of its rows, while the job runs. What it raises ends the job."""
 
 Watch = Callable[[Progress | LogLine], None]
 """Told what a job does while it runs, from any thread. It must be quick, and must not raise."""
