@@ -69,12 +69,13 @@ class Batches:
 
     def into(self, nodes: Mapping[str, Any] | None) -> dict[str, Any]:
         """The run's account of its nodes, with what still waits."""
-        kept = dict(nodes or {})
-        for key in self.keys():
-            for item in self._waiting[key]:
-                node = dict(kept.get(item.node or str(key)) or {})
-                staged = [*node.get(_UNJOINED, ()), _to_json(item)]
-                kept[item.node or str(key)] = {**node, _UNJOINED: staged}
+        # Only what was staged here may be joined later, whatever the account says that came from a client.
+        kept: dict[str, Any] = {name: _without_unjoined(said) for name, said in (nodes or {}).items()}
+        with self._lock:
+            for key, waiting in self._waiting.items():
+                for name in {item.node or str(key) for item in waiting}:
+                    unjoined = [_to_json(item) for item in waiting if (item.node or str(key)) == name]
+                    kept[name] = {**(kept.get(name) or {}), _UNJOINED: unjoined}
         return kept
 
     def adopt(self, nodes: Mapping[str, Any]) -> None:
@@ -83,6 +84,10 @@ class Batches:
             for text in said.get(_UNJOINED, ()) if isinstance(said, Mapping) else ():
                 item = _from_json(text, node)
                 self.put(Key(item.name.schema, item.name.name), [item])
+
+
+def _without_unjoined(said: Any) -> Any:
+    return {name: value for name, value in said.items() if name != _UNJOINED} if isinstance(said, Mapping) else said
 
 
 def build(session: RunSession, run: LakeRun, build: Build, watch: Any) -> Built | None:
@@ -122,6 +127,7 @@ def build(session: RunSession, run: LakeRun, build: Build, watch: Any) -> Built 
 def _stage(session: RunSession, run: LakeRun, build: Build, watch: Any) -> Waiting | None:
     assert build.batch is not None
     assert build.sql is not None
+    run.own()
     inputs = session.inputs(*build.setup, build.sql)
     table = session.state.own.get(Key(build.name.schema, build.name.name))
     if not isinstance(table, TableEntry):
