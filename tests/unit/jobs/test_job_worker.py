@@ -32,9 +32,15 @@ UUID = "4c6f1c6e-0000-4000-8000-000000000001"
 SLOW = "SELECT count(*) FROM range(1000000) a(i), range(1000000) b(j) WHERE i + j < 0"
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> LakeSettings:
-    return LakeSettings(warehouse=f"file://{tmp_path}", catalog="", memory_limit="500MB", temp_directory=str(tmp_path))
+@pytest.fixture(params=[False, True], ids=["plain", "sandbox"])
+def settings(tmp_path: Path, request: pytest.FixtureRequest) -> LakeSettings:
+    return LakeSettings(
+        warehouse=f"file://{tmp_path}",
+        catalog="",
+        memory_limit="500MB",
+        temp_directory=str(tmp_path),
+        sandbox=request.param,
+    )
 
 
 @pytest.fixture

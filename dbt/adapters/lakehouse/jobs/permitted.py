@@ -201,7 +201,7 @@ class Rules:
         text = _string(after[1].text)
         if name == "query":
             self._functions(text)
-        elif re.search(r"[/\\:.*?]", text):
+        elif re.search(r"[/\\:*?]", text):
             raise refusal(f"query_table({text!r})", "give the name of a relation")
 
 

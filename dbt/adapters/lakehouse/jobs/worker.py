@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import duckdb
 
@@ -14,6 +16,7 @@ from dbt.adapters.lakehouse import telemetry
 from dbt.adapters.lakehouse.errors import JobCancelled
 from dbt.adapters.lakehouse.jobs import python_model
 from dbt.adapters.lakehouse.jobs.engine import Engine, duckdb_errors, qualified, quote
+from dbt.adapters.lakehouse.jobs.instance import Instance
 from dbt.adapters.lakehouse.jobs.job import (
     Alter,
     Append,
@@ -22,11 +25,18 @@ from dbt.adapters.lakehouse.jobs.job import (
     Edit,
     Job,
     JobResult,
+    Join,
+    Progress,
     Query,
+    Sink,
+    Stage,
     Watch,
 )
+from dbt.adapters.lakehouse.jobs.monitor import Monitor, size_of
+from dbt.adapters.lakehouse.jobs.rows import reading
+from dbt.adapters.lakehouse.jobs.sandbox import Sandbox, folders_of, location_of, parquet_names
 from dbt.adapters.lakehouse.settings import LakeSettings
-from dbt.adapters.lakehouse.tables.values import Column, Written
+from dbt.adapters.lakehouse.tables.values import Column, Staged, Written
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,6 +44,7 @@ if TYPE_CHECKING:
 _INTERRUPT_SECONDS = 0.05
 _STAGED = "__lakehouse_rows"
 _BATCH = 10_000
+_ARROW_BATCH = 122_880
 _COUNTED = (
     duckdb.StatementType.INSERT,
     duckdb.StatementType.UPDATE,
@@ -51,12 +62,24 @@ class Worker:
     """
 
     def __init__(self, settings: LakeSettings) -> None:
-        self._engine = Engine(settings)
+        first = Instance(settings)
+        self._sandbox = Sandbox(settings, first) if settings.sandbox else None
+        self._present = Engine(settings, first) if self._sandbox is None else None
         self._cursor: duckdb.DuckDBPyConnection | None = None
         self._home: tuple[str, str] | None = None
         self._defined: set[str] = set()
         self._cancelled = threading.Event()
         self._running = threading.Event()
+        self._started = 0.0
+        self._folders: list[str] = []
+        self.written: Callable[[], int] | None = None
+        """Bytes that the job has written so far, where somebody knows better than the sizes of its local files."""
+
+    @property
+    def _engine(self) -> Engine:
+        """The engine of the job that runs."""
+        assert self._present is not None, "no job runs"
+        return self._present
 
     def begin(self) -> None:
         """Start a session; the connection is made by its first job."""
@@ -68,6 +91,10 @@ class Worker:
             self._cursor.close()
         self._cursor = self._home = None
         self._defined.clear()
+        if self._sandbox is not None:
+            # What one session was allowed to open, nobody else shall find open.
+            self._sandbox.rest(self._present, over=True)
+            self._present = None
 
     @property
     def cancelled(self) -> bool:
@@ -82,47 +109,128 @@ class Worker:
     def _interrupt(self) -> None:
         """Interrupt until the job has ended: one that is between two statements would not notice a single time."""
         while self._cancelled.is_set() and self._running.is_set():
-            cursor = self._cursor
-            if cursor is not None:
-                cursor.interrupt()
+            connections = [self._cursor]
+            if self._present is not None:
+                connections.append(self._present.connection)
+            if self._sandbox is not None:
+                connections.append(self._sandbox.entering)
+            for connection in connections:
+                if connection is not None:
+                    with contextlib.suppress(duckdb.Error):  # one that was closed this moment
+                        connection.interrupt()
             time.sleep(_INTERRUPT_SECONDS)
 
     def close(self) -> None:
         """Stop the engine."""
         self.end()
-        self._engine.close()
+        if self._present is not None:
+            self._present.close()
+        if self._sandbox is not None:
+            self._sandbox.close()
 
-    def run(self, job: Job, watch: Watch | None = None) -> JobResult:
-        """Run one job. Raises ``SqlError``, ``PythonModelError``, ``OutOfMemory``, ``JobCancelled``, and ``TableError``s."""
+    def progress(self) -> Progress:
+        """How far the job is that runs; from any thread."""
+        cursor = self._cursor
+        percent = cursor.query_progress() if cursor is not None and self._running.is_set() else -1.0
+        return Progress(
+            seconds=time.monotonic() - self._started,
+            percent=percent if percent > 0 else None,
+            size_bytes=self.written() if self.written is not None else size_of(self._folders),
+        )
+
+    def run(self, job: Job, watch: Watch | None = None, sink: Sink | None = None) -> JobResult:
+        """Run one job; the rows of a query go to ``sink``, if there is one, and not into the result.
+
+        Raises ``SqlError``, ``PythonModelError``, ``OutOfMemory``, ``JobCancelled``, and ``TableError``s.
+        """
         if self._cancelled.is_set():
             raise JobCancelled("the run was cancelled before this job started")
+        self._started = time.monotonic()
         self._running.set()
         try:
-            with duckdb_errors(self._engine.memory_limit), telemetry.record() as phases:
-                cursor = self._connect(job)
-                with telemetry.phase("bind"):
-                    self._engine.bind(job.inputs)
-                for statement in (*job.definitions, *job.setup):
-                    if statement not in self._defined:
-                        cursor.execute(statement)
-                self._defined.update(job.definitions)
-                result = self._act(cursor, job)
+            with telemetry.record() as phases, Monitor(self.progress, watch):
+                result = self._run(job, watch, sink)
             return dataclasses.replace(result, phases=tuple(phases))
         finally:
             self._running.clear()
+            self._folders = []
+            if self._sandbox is not None:
+                self._sandbox.rest(self._present)
 
-    def _connect(self, job: Job) -> duckdb.DuckDBPyConnection:
+    def _run(self, job: Job, watch: Watch | None, sink: Sink | None) -> JobResult:
+        names: list[str] = []
+        writes: list[str] = []
+        if self._sandbox is not None or watch is not None:
+            location = location_of(job)
+            if location is not None:
+                # One attempt for what a change of columns makes anew, one for the write itself.
+                names = [uuid4().hex, uuid4().hex]
+                writes = folders_of(location, names)
+                self._folders = [folder for folder in writes if folder.startswith("/")]
+        with duckdb_errors(self._limit_of(job)):
+            checked = self._check(job)
+            cursor = self._connect(job, writes)
+            if not checked:
+                self._check(job)
+            with telemetry.phase("bind"):
+                self._engine.bind(job.inputs)
+            if self._sandbox is not None:
+                self._sandbox.settle(cursor)
+            for statement in (*job.definitions, *job.setup):
+                if statement not in self._defined:
+                    self._set_up(cursor, statement)
+            self._defined.update(job.definitions)
+            with parquet_names(names):
+                result = self._act(cursor, job, sink)
+        if self._sandbox is not None:
+            self._sandbox.note(job)
+        return result
+
+    def _check(self, job: Job) -> bool:
+        """Have the sandbox look at the job's SQL, where a connection is there to parse it with that opens no other files."""
+        if self._sandbox is None:
+            return True
+        if self._cursor is None:
+            return False
+        self._sandbox.check(self._cursor, job, self._defined)
+        return True
+
+    def _limit_of(self, job: Job) -> str | None:
+        return job.resources.memory or (self._present.instance.own_memory if self._present is not None else None)
+
+    def _set_up(self, cursor: duckdb.DuckDBPyConnection, statement: str) -> None:
+        if self._sandbox is not None:
+            self._sandbox.run_setup(cursor, statement)
+        else:
+            cursor.execute(statement)
+
+    def _connect(self, job: Job, writes: list[str]) -> duckdb.DuckDBPyConnection:
+        if self._sandbox is not None:
+            fresh = self._sandbox.admit(job, writes, self._present, self._cursor)
+            if fresh is not None:
+                self._present, self._cursor = fresh
+                self._defined.clear()
+            if self._cancelled.is_set():
+                raise JobCancelled("the job was cancelled before it ran")
+            assert self._cursor is not None
+            return self._cursor
+        self._engine.limit(job.resources.cpus, job.resources.memory)
         if self._cursor is None or self._home != (job.database, job.default_schema):
             self.end()
             self._cursor = self._engine.cursor(job.database, job.default_schema)
             self._home = (job.database, job.default_schema)
         return self._cursor
 
-    def _act(self, cursor: duckdb.DuckDBPyConnection, job: Job) -> JobResult:
+    def _act(self, cursor: duckdb.DuckDBPyConnection, job: Job, sink: Sink | None) -> JobResult:
         action = job.action
         match action:
             case Query():
-                return _answer(cursor, action)
+                if self._sandbox is not None:
+                    rest = self._sandbox.without_settings(action.sql)
+                    if rest is None:
+                        return JobResult()
+                    action = dataclasses.replace(action, sql=rest)
+                return _answer(cursor, action, sink)
             case Describe():
                 return JobResult(columns=describe(cursor, action.sql))
             case Create():
@@ -130,9 +238,14 @@ class Worker:
             case Append():
                 return self._write(cursor, action, lambda sql: _append(cursor, action, sql))
             case Edit():
-                return self._edit(cursor, action)
+                return self._edit(cursor, action, sink)
             case Alter():
                 return JobResult(written=_alter(cursor, action))
+            case Stage():
+                with _rows(cursor, action) as sql:
+                    return JobResult(staged=_stage(cursor, action, sql))
+            case Join():
+                return JobResult(written=_join(cursor, action))
 
     def _write(
         self, cursor: duckdb.DuckDBPyConnection, action: Create | Append, write: Callable[[str], Written]
@@ -141,7 +254,7 @@ class Worker:
             written = write(sql)
         return JobResult(written=written, rows_affected=written.rows_written)
 
-    def _edit(self, cursor: duckdb.DuckDBPyConnection, action: Edit) -> JobResult:
+    def _edit(self, cursor: duckdb.DuckDBPyConnection, action: Edit, sink: Sink | None) -> JobResult:
         from dbt.adapters.lakehouse.tables import rows, writer
 
         target = action.target
@@ -166,7 +279,7 @@ class Worker:
         def edit(_table: str) -> None:
             nonlocal said
             for statement in action.statements:
-                said = _answer(cursor, Query(sql=statement))
+                said = _answer(cursor, Query(sql=statement), sink)
 
         try:
             written = rows.patch(
@@ -187,7 +300,7 @@ class Worker:
 class _rows:  # noqa: N801 - used as a function: the rows of SQL or of a Python model, as a SELECT
     """Context in which a SELECT gives the rows of a query or of a Python model."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection, action: Create | Append) -> None:
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, action: Create | Append | Stage) -> None:
         self._cursor, self._sql, self._python, self._arrow = cursor, action.sql, action.python, action.arrow
         self._staged = False
 
@@ -226,7 +339,7 @@ def describe(cursor: duckdb.DuckDBPyConnection, sql: str) -> tuple[Column, ...]:
 
 
 @telemetry.phase("execute")
-def _answer(cursor: duckdb.DuckDBPyConnection, action: Query) -> JobResult:
+def _answer(cursor: duckdb.DuckDBPyConnection, action: Query, sink: Sink | None = None) -> JobResult:
     cursor.execute(action.sql)
     description = cursor.description
     if not description:
@@ -240,6 +353,9 @@ def _answer(cursor: duckdb.DuckDBPyConnection, action: Query) -> JobResult:
         counted = cursor.fetchall()
         return JobResult(rows_affected=counted[0][0] if counted else 0)
     columns = tuple(Column(name=column[0], type=str(column[1])) for column in description)
+    if sink is not None:
+        sink(columns, reading(cursor.to_arrow_reader(_ARROW_BATCH)))
+        return JobResult(columns=columns)
     if action.arrow:
         return JobResult(columns=columns, arrow=cursor.to_arrow_table())
     rows: list[tuple[Any, ...]] = cursor.fetchall() if action.limit is None else cursor.fetchmany(action.limit)
@@ -278,3 +394,22 @@ def _alter(cursor: duckdb.DuckDBPyConnection, action: Alter) -> Written:
     from dbt.adapters.lakehouse.tables import evolve
 
     return evolve.apply(cursor, action.base, action.alterations)
+
+
+def _stage(cursor: duckdb.DuckDBPyConnection, action: Stage, sql: str) -> Staged | None:
+    from dbt.adapters.lakehouse.tables import staging
+
+    return staging.stage(
+        cursor,
+        sql,
+        action.base,
+        action.range,
+        on_schema_change=action.on_schema_change,
+        constraints=action.constraints,
+    )
+
+
+def _join(cursor: duckdb.DuckDBPyConnection, action: Join) -> Written:
+    from dbt.adapters.lakehouse.tables import staging
+
+    return staging.join(cursor, action.base, action.staged, constraints=action.constraints)

@@ -32,7 +32,7 @@ FILE_SIZE = 256 * 1024 * 1024
 FILE_SIZE_PROPERTY = "write.target-file-size-bytes"
 
 
-_RESERVED: ContextVar[Iterator[str]] = ContextVar("names of attempts", default=iter(()))
+_RESERVED: ContextVar[Iterator[str] | None] = ContextVar("names of attempts", default=None)
 
 
 @contextlib.contextmanager
@@ -45,6 +45,12 @@ def reserved(names: Iterable[str]) -> Iterator[None]:
         _RESERVED.reset(token)
 
 
+def _next_name() -> str:
+    given = _RESERVED.get()
+    name = next(given, None) if given is not None else None
+    return name or uuid4().hex
+
+
 def folders(location: str, name: str) -> list[str]:
     """The folders that an attempt of a name may write data files into."""
     return [f"{location}/data/{name}" + (f"-{number}" if number else "") for number in range(3)]
@@ -55,7 +61,7 @@ class Attempt:
     """The files of one write: its own folder for data, and the metadata files it wrote so far."""
 
     location: str
-    name: str = field(default_factory=lambda: next(_RESERVED.get(), None) or uuid4().hex)
+    name: str = field(default_factory=_next_name)
     metadata_files: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
 

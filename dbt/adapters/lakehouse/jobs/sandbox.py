@@ -1,0 +1,387 @@
+"""The DuckDB in which a job's SQL runs where it must not be trusted (invariant 9).
+
+It may open the exact files of the job's inputs and outputs, and nothing else: ``allowed_paths``, then external access is
+switched off and the configuration locked. Both are for good, so that a job with other files gets another DuckDB, into
+which the session's own things are taken along (``luggage``). What the settings do not stop, ``permitted`` does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import duckdb
+
+from dbt.adapters.lakehouse.errors import ConfigError, SandboxError
+from dbt.adapters.lakehouse.jobs.engine import Engine
+from dbt.adapters.lakehouse.jobs.instance import Instance, text
+from dbt.adapters.lakehouse.jobs.job import Alter, Append, Create, Describe, Edit, Job, Join, Query, Stage
+from dbt.adapters.lakehouse.jobs.luggage import Luggage
+from dbt.adapters.lakehouse.jobs.permitted import Rules, others, settings_in
+from dbt.adapters.lakehouse.settings import LakeSettings
+from dbt.adapters.lakehouse.tables.values import Constraints
+
+if TYPE_CHECKING:
+    from dbt.adapters.lakehouse.tables.metadata import LiveFile
+
+ANYWHERE = "*"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What a DuckDB must be allowed for a job. ``outside`` are prefixes beyond the lake, or ANYWHERE."""
+
+    home: tuple[str, str]
+    reads: frozenset[str] = frozenset()
+    writes: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
+    cpus: int | None = None
+    memory: str | None = None
+    python: bool = False
+    settings: tuple[str, ...] = ()
+
+    def covers(self, other: Needs) -> bool:
+        """Whether a DuckDB that was made for this will do for the other, too."""
+        same = dataclasses.replace(other, reads=self.reads) == self
+        return same and not other.writes and other.reads <= self.reads
+
+
+class Sandbox:
+    """Makes the engines of one worker: another one whenever a job needs other files. A spare one is kept at hand."""
+
+    def __init__(self, settings: LakeSettings, first: Instance) -> None:
+        refuse_vague(settings.external_access)
+        self._settings = settings
+        self._spare = _Spare(settings, first)
+        self._rules = Rules(functions=_table_functions(first.connection))
+        self._now: Needs | None = None
+        self._said: dict[str, str] = {}
+        self._luggage = Luggage()
+        self.entering: duckdb.DuckDBPyConnection | None = None
+        """The connection that is being made, for whom wants to interrupt that."""
+
+    def admit(
+        self, job: Job, folders: Iterable[str], engine: Engine | None, cursor: duckdb.DuckDBPyConnection | None
+    ) -> tuple[Engine, duckdb.DuckDBPyConnection] | None:
+        """An engine that may open what the job needs, with a connection that has what the session had; None: the present one.
+
+        Raises what refuses the job's settings, and leaves the session as it was.
+        """
+        said = {**self._said, **_settings_of(job)}
+        needs = self._needs(job, folders, tuple(said.values()))
+        if self._now is not None and self._now.covers(needs):
+            return None
+        instance = self._spare.take()
+        try:
+            fresh = self._open(instance, needs, engine, cursor)
+        except BaseException:
+            self._spare.discard(instance)
+            raise
+        finally:
+            self.entering = None
+        if engine is not None:
+            self._spare.discard(engine.instance)
+        self._now, self._said = needs, said
+        return fresh
+
+    def _open(
+        self, instance: Instance, needs: Needs, engine: Engine | None, cursor: duckdb.DuckDBPyConnection | None
+    ) -> tuple[Engine, duckdb.DuckDBPyConnection]:
+        instance.limit(needs.cpus, needs.memory)
+        fresh = Engine(self._settings, instance)
+        connection = self.entering = fresh.cursor(*needs.home)
+        for statement in (*_PROGRESS, *needs.settings):
+            connection.execute(statement)
+        packed: Path | None = None
+        if engine is not None and cursor is not None:
+            packed = self._luggage.pack(cursor, engine.instance.folder)
+        self._lock(instance, needs, packed)
+        self._luggage.unpack(connection, packed, needs.home)
+        return fresh, connection
+
+    def _lock(self, instance: Instance, needs: Needs, packed: Path | None) -> None:
+        """One-way: from here on the instance opens these files and no others, and nobody changes its configuration."""
+        execute = instance.connection.execute
+        execute(f"SET python_enable_replacements = {'true' if needs.python else 'false'}")
+        if ANYWHERE not in needs.outside:
+            extra = [str(packed), f"{packed}.wal"] if packed is not None else []
+            folders = [*needs.writes, *needs.outside]
+            # A partitioned COPY asks for the folder itself, too.
+            execute(f"SET allowed_paths = [{', '.join(map(text, [*sorted(needs.reads), *needs.writes, *extra]))}]")
+            execute(f"SET allowed_directories = [{', '.join(map(text, folders))}]")
+            execute("SET enable_external_access = false")
+        execute("SET lock_configuration = true")
+
+    def _needs(self, job: Job, folders: Iterable[str], said: tuple[str, ...]) -> Needs:
+        outside: tuple[str, ...] = ()
+        if job.external_access:
+            outside = self._settings.external_access
+            if not outside:
+                raise SandboxError(
+                    f"{job.label} declares external_access, and this service allows none; "
+                    "ask its operator to set `external_access` to the URLs and folders that models may read (or to '*')"
+                )
+        python = getattr(job.action, "python", None) is not None
+        return Needs(
+            home=(job.database, job.default_schema),
+            reads=_files(job),
+            writes=tuple(folders),
+            outside=outside,
+            cpus=job.resources.cpus,
+            memory=job.resources.memory,
+            python=python,
+            settings=said,
+        )
+
+    def check(self, connection: duckdb.DuckDBPyConnection, job: Job, known: set[str]) -> None:
+        """Refuse SQL that does not belong into the job's place for it; ``known`` are definitions that passed before."""
+        rules = dataclasses.replace(self._rules, outside=job.external_access)
+        for statement in (*job.definitions, *job.setup):
+            if statement not in known:
+                rules.statements(connection, statement)
+        for item in job.inputs:
+            if item.sql is not None:
+                rules.select(connection, item.sql, f"the view {item.schema}.{item.name}")
+        _check_action(rules, connection, job)
+
+    def run_setup(self, connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+        """Run a statement before a job. One that changes a setting has been heeded when the DuckDB was made."""
+        for statement in others(sql):
+            connection.execute(statement)
+        self._luggage.note(sql)
+
+    def without_settings(self, sql: str) -> str | None:
+        """What is left of a query's text without changes of settings, which were made with the DuckDB; None if nothing is."""
+        if not settings_in(sql):
+            return sql
+        rest = others(sql)
+        return ";\n".join(rest) if rest else None
+
+    def note(self, job: Job) -> None:
+        """Remember what a job made that is to be made again in another DuckDB."""
+        if isinstance(job.action, Query):
+            self._luggage.note(job.action.sql)
+        elif getattr(job.action, "python", None) is not None:
+            self._luggage.heavy = True
+
+    def settle(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Make what can only be made once a job's inputs are bound: the session's views."""
+        self._luggage.settle(connection)
+
+    def rest(self, engine: Engine | None, *, over: bool = False) -> None:
+        """Prepare for what comes next, in the background. When the session is over, its engine ends."""
+        if over:
+            if engine is not None:
+                self._spare.discard(engine.instance)
+            self._now = None
+            self._said = {}
+            self._luggage = Luggage()
+        self._spare.prepare()
+
+    def close(self) -> None:
+        """Stop the spare."""
+        self._spare.close()
+
+
+_PROGRESS = (
+    "SET enable_progress_bar = true",
+    "SET enable_progress_bar_print = false",
+    "SET progress_bar_time = 0",
+)
+"""So that another thread can ask how far a query is. Nothing is printed."""
+
+
+def refuse_vague(outside: Iterable[str]) -> None:
+    """Raise for entries of ``external_access`` that would allow more than they say."""
+    for entry in outside:
+        if entry == ANYWHERE or (entry.startswith("/") and entry.strip("/")):
+            continue
+        parts = urlsplit(entry)
+        if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+            raise ConfigError(
+                f"external_access {entry!r} is no https:// address, absolute folder or '*'; an S3 bucket is named by its "
+                "https:// address, since a path s3://… can be made to lead to any other host"
+            )
+
+
+def _table_functions(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
+    rows = connection.execute(
+        "SELECT DISTINCT lower(function_name) FROM duckdb_functions() WHERE function_type IN ('table', 'table_macro')"
+    ).fetchall()
+    return frozenset(row[0] for row in rows)
+
+
+def _settings_of(job: Job) -> dict[str, str]:
+    texts = [*job.setup, job.action.sql] if isinstance(job.action, Query) else list(job.setup)
+    return {name: statement for sql in texts for name, statement in settings_in(sql).items()}
+
+
+def _files(job: Job) -> frozenset[str]:
+    """The files that a job's inputs, and the table it changes, consist of."""
+    locations = {item.metadata_location for item in job.inputs}
+    action = job.action
+    staged: list[str] = []
+    match action:
+        case Append() | Alter() | Stage():
+            locations.add(action.base)
+        case Join():
+            locations.add(action.base)
+            staged = [file.path for part in action.staged for file in part.files]
+        case Edit():
+            locations.add(action.target.metadata_location)
+    locations.discard(None)
+    if not locations and not staged:
+        return frozenset()
+    # Imported late: pyiceberg takes a third of a second, which a job without tables need not pay.
+    from dbt.adapters.lakehouse.tables import metadata, reader
+
+    files: set[str] = set()
+    for location in locations:
+        assert location is not None
+        table = metadata.load(location)
+        every: tuple[LiveFile, ...] = (*table.data, *table.deletes)
+        files.update(name for file in every for name in reader.names(file.path))
+    files.update(name for path in staged for name in reader.names(path))
+    return frozenset(files)
+
+
+def location_of(job: Job) -> str | None:
+    """The folder of the table that a job writes; None if it writes none."""
+    action = job.action
+    match action:
+        case Query() | Describe():
+            return None
+        case Create():
+            if not (action.keeps_layout and action.replaces is not None):
+                return action.spec.location.rstrip("/")
+            base = action.replaces
+        case Edit():
+            assert action.target.metadata_location is not None
+            base = action.target.metadata_location
+        case Append() | Alter() | Stage() | Join():
+            base = action.base
+    from dbt.adapters.lakehouse.tables import metadata
+
+    return metadata.load_metadata(base).location
+
+
+def folders_of(location: str, names: Iterable[str]) -> list[str]:
+    """What DuckDB calls the folders that a table's writes of these names go to."""
+    from dbt.adapters.lakehouse.storage import storage_for
+    from dbt.adapters.lakehouse.tables import parquet
+
+    storage = storage_for(location)
+    return [storage.duckdb_path(folder) for name in names for folder in parquet.folders(location, name)]
+
+
+@contextlib.contextmanager
+def parquet_names(names: list[str]) -> Iterator[None]:
+    """Let the writes of the block take these names."""
+    if not names:
+        yield
+        return
+    from dbt.adapters.lakehouse.tables import parquet
+
+    with parquet.reserved(names):
+        yield
+
+
+def _check_action(rules: Rules, connection: duckdb.DuckDBPyConnection, job: Job) -> None:
+    action = job.action
+    match action:
+        case Query():
+            rules.statements(connection, action.sql)
+        case Describe():
+            rules.select(connection, action.sql)
+        case Alter():
+            _check_alterations(rules, action)
+        case Create():
+            _check_rows(rules, connection, action.sql, action.spec.constraints)
+        case _:
+            _check_rows(rules, connection, getattr(action, "sql", None), action.constraints)
+            _check_places(rules, connection, action)
+
+
+def _check_places(rules: Rules, connection: duckdb.DuckDBPyConnection, action: Append | Stage | Join | Edit) -> None:
+    match action:
+        case Edit():
+            if action.matching is not None:
+                rules.expression(action.matching, "a condition")
+            for statement in action.statements:
+                rules.change(connection, statement)
+        case Stage():
+            rules.expression(action.range.condition, "a time range")
+        case Join():
+            for part in action.staged:
+                rules.expression(part.range.condition, "a time range")
+        case Append():
+            pass
+
+
+def _check_alterations(rules: Rules, action: Alter) -> None:
+    for alteration in action.alterations:
+        if alteration.what in ("add_column", "set_type") and alteration.to is not None:
+            rules.expression(alteration.to, "a type")
+
+
+def _check_rows(rules: Rules, connection: duckdb.DuckDBPyConnection, sql: str | None, constraints: Constraints) -> None:
+    if sql is not None:
+        rules.select(connection, sql)
+    for _, check in constraints.checks:
+        rules.expression(check, "a constraint")
+
+
+class _Spare:
+    """A DuckDB that is ready before it is wanted, and the end of those that were."""
+
+    def __init__(self, settings: LakeSettings, first: Instance) -> None:
+        self._settings = settings
+        self._ready: Instance | None = first
+        self._gone: list[Instance] = []
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def take(self) -> Instance:
+        """A DuckDB that nobody has used."""
+        self._wait()
+        ready, self._ready = self._ready, None
+        return ready or Instance(self._settings)
+
+    def discard(self, instance: Instance) -> None:
+        """Close one that was used, when there is time."""
+        self._gone.append(instance)
+
+    def prepare(self) -> None:
+        """Do both in the background."""
+        if self._closed or (self._ready is not None and not self._gone):
+            return
+        self._wait()
+        self._thread = threading.Thread(target=self._work, name="lakehouse-spare", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        if self._ready is None:
+            # What is wrong is said to the job that finds no spare one.
+            with contextlib.suppress(Exception):
+                self._ready = Instance(self._settings)
+        while self._gone:
+            self._gone.pop().close()
+
+    def _wait(self) -> None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
+
+    def close(self) -> None:
+        """Stop all that is left."""
+        self._closed = True
+        self._wait()
+        for instance in [*self._gone, *([self._ready] if self._ready is not None else [])]:
+            instance.close()
+        self._gone, self._ready = [], None
