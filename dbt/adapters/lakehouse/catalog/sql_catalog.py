@@ -54,9 +54,7 @@ class SqlCatalog:
         database, is_new = Database.open(url, create=create)
         try:
             if is_new and not create:
-                raise CatalogError(
-                    f"there is no catalog in {database.url}; the first `dbt run` on this lake creates it"
-                )
+                raise CatalogError(f"there is no catalog in {database.url}; {database.made_by}")
             if is_new:
                 _create(database)
         except BaseException:

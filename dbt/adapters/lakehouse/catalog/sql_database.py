@@ -37,7 +37,7 @@ class Database:
     """An engine that knows how reads and writes begin. ``url`` has no password in it and is meant for messages.
 
     What is kept in it, a subclass may say otherwise: ``what`` for messages, ``meta`` and ``tables`` to recognise it,
-    ``script`` (package and file) to create it, ``format`` of that script.
+    ``script`` (package and file) to create it, ``format`` of that script, ``made_by`` what creates it.
     """
 
     what: ClassVar[str] = "catalog"
@@ -45,6 +45,7 @@ class Database:
     tables: ClassVar[frozenset[str]] = _TABLES
     script: ClassVar[tuple[str, str]] = (__package__, "schema.sql")
     format: ClassVar[int] = FORMAT
+    made_by: ClassVar[str] = "the first `dbt run` on this lake creates it"
 
     def __init__(self, engine: sa.Engine) -> None:
         self.url = _shown(engine.url)
@@ -57,7 +58,7 @@ class Database:
         """The database behind a URL, and whether it still lacks its tables. Raises ``CatalogError``."""
         parsed = _parse(url)
         if parsed.get_backend_name() == "sqlite":
-            _check_file(Path(parsed.database or ""), create=create)
+            _check_file(Path(parsed.database or ""), cls, create=create)
         database = cls(_engine(parsed))
         try:
             is_new = not database._has_tables()
@@ -198,22 +199,24 @@ def _shown(url: sa.URL) -> str:
     return str(url.database) if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
 
 
-def _check_file(file: Path, *, create: bool) -> None:
+def _check_file(file: Path, kind: type[Database], *, create: bool) -> None:
     """What SQLite would only call "unable to open database file"."""
     try:
         file.stat()
     except PermissionError as error:
         raise CatalogError(
-            f"catalog {file} cannot be reached: {error.strerror}; check the permissions above it"
+            f"{kind.what} {file} cannot be reached: {error.strerror}; check the permissions above it"
         ) from error
     except OSError:
         pass  # what is not there is told of below
     if file.is_dir():
-        raise CatalogError(f"catalog {file} is a folder, not a file; name a file in it, such as {file / 'catalog.db'}")
+        raise CatalogError(
+            f"{kind.what} {file} is a folder, not a file; name a file in it, such as {file / 'catalog.db'}"
+        )
     if not file.exists() and not create:
-        raise CatalogError(f"there is no catalog at {file}; the first `dbt run` on this lake creates it")
+        raise CatalogError(f"there is no {kind.what} at {file}; {kind.made_by}")
     if not file.parent.is_dir():
-        raise CatalogError(f"catalog {file} cannot be created, there is no folder {file.parent}; create that first")
+        raise CatalogError(f"{kind.what} {file} cannot be created, there is no folder {file.parent}; create that first")
 
 
 def _engine(url: sa.URL) -> sa.Engine:

@@ -21,6 +21,7 @@ class ServiceDatabase(Database):
     )
     script: ClassVar[tuple[str, str]] = (__package__, "schema.sql")
     format: ClassVar[int] = FORMAT
+    made_by: ClassVar[str] = "`lakehouse token create` makes one"
 
 
 def store_url(catalog: str) -> str:

@@ -52,3 +52,18 @@ CREATE TABLE lakehouse_service_runs (
     state TEXT NOT NULL,
     saved_at VARCHAR(32) NOT NULL
 );
+
+-- Times of jobs are seconds since 1970. record is JSON of what is not in columns; logs a JSON list.
+CREATE TABLE lakehouse_service_jobs (
+    key VARCHAR(200) NOT NULL PRIMARY KEY,
+    label TEXT NOT NULL,
+    user_name VARCHAR(200) NOT NULL,
+    state VARCHAR(20) NOT NULL,
+    submitted_at DOUBLE PRECISION NOT NULL,
+    finished_at DOUBLE PRECISION,
+    envelope TEXT NOT NULL,
+    record TEXT NOT NULL,
+    logs TEXT NOT NULL
+);
+
+CREATE INDEX lakehouse_service_jobs_by_time ON lakehouse_service_jobs (submitted_at);

@@ -1,4 +1,4 @@
-"""What a service must remember beside the catalog: tokens, audit log, creators of branches, states of runs.
+"""What a service must remember beside the catalog: tokens, audit log, creators of branches, states of runs, jobs.
 
 Each verb is one transaction. Safe for use by several threads and processes at once.
 """
@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -19,7 +19,9 @@ from dbt.adapters.lakehouse.catalog.model import time_text
 from dbt.adapters.lakehouse.errors import CatalogError, ConfigError
 from dbt.adapters.lakehouse.service import tokens
 from dbt.adapters.lakehouse.service.audit import AuditEntry
+from dbt.adapters.lakehouse.service.config import Retention
 from dbt.adapters.lakehouse.service.database import ServiceDatabase, store_url
+from dbt.adapters.lakehouse.service.job_log import StoredJobLog
 from dbt.adapters.lakehouse.service.tokens import USED_COARSENESS, Token
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ class ServiceStore:
         self.url = database.url
         self._database = database
         self._audit = _AuditWriter(database)
+        self._jobs: StoredJobLog | None = None
+        self._lock = threading.Lock()
 
     @classmethod
     def open(cls, catalog: str, *, create: bool = True) -> ServiceStore:
@@ -53,7 +57,7 @@ class ServiceStore:
         database, is_new = ServiceDatabase.open(store_url(catalog), create=create)
         try:
             if is_new and not create:
-                raise CatalogError(f"there is no service store in {database.url}; `lakehouse token create` makes one")
+                raise CatalogError(f"there is no service store in {database.url}; {database.made_by}")
             if is_new:
                 with database.write() as connection:
                     database.create_tables(connection)
@@ -171,12 +175,19 @@ class ServiceStore:
 
     # the store itself
 
-    def prune(self, *, audit: timedelta | None = None) -> int:
-        """Remove entries of the audit log that are older; how many those were."""
-        if audit is None:
-            return 0
+    @property
+    def jobs(self) -> StoredJobLog:
+        """The records of jobs; what changes in them is written by a thread of its own until ``close``."""
+        with self._lock:
+            if self._jobs is None:
+                self._jobs = StoredJobLog(self._database)
+            return self._jobs
+
+    def prune(self, retention: Retention) -> None:
+        """Remove what has been kept long enough."""
+        self.jobs.prune(retention.job_age, retention.jobs)
         with self._database.write() as connection:
-            return connection.execute(_PRUNE_AUDIT, {"before": time_text(datetime.now(UTC) - audit)}).rowcount
+            connection.execute(_PRUNE_AUDIT, {"before": time_text(datetime.now(UTC) - retention.audit)})
 
     def ping(self) -> None:
         """Raise ``CatalogError`` if the store cannot be read."""
@@ -184,7 +195,9 @@ class ServiceStore:
             connection.execute(sa.text("SELECT 1 FROM lakehouse_service_meta"))
 
     def close(self) -> None:
-        """Give back connections."""
+        """Write what is still to be written, and give back connections."""
+        if self._jobs is not None:
+            self._jobs.close()
         self._database.close()
 
 
