@@ -1,7 +1,12 @@
-"""dbt's own fixtures (a project in a folder, run in this process), on a lake of its own for every class of tests."""
+"""dbt's own fixtures (a project in a folder, run in this process), on a lake of its own for every class of tests.
+
+With LAKEHOUSE_TEST_SERVICE=1 in the environment dbt's adapter suite works on a service instead: one process of it for each
+of pytest's own, and a branch of its lake for every class.
+"""
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +14,10 @@ from typing import Any
 
 import pytest
 from dbt.tests.fixtures.project import *  # noqa: F403 # the fixtures are found by their names in this module
+from service_process import ServiceProcess
 
 _HERE = Path(__file__).parent
+_numbers = itertools.count()
 
 _WARNINGS = (
     "default",
@@ -34,9 +41,23 @@ def publish_mode() -> str | None:
     return None
 
 
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServiceProcess, str]]:
+    """A service that all classes share, and a token for it."""
+    with ServiceProcess(tmp_path_factory.mktemp("served") / "lake") as process:
+        yield process, process.token()
+
+
 @pytest.fixture(scope="class")
-def dbt_profile_target(tmp_path_factory: pytest.TempPathFactory, publish_mode: str | None) -> dict[str, Any]:
-    target = {"type": "lakehouse", "warehouse": str(tmp_path_factory.mktemp("lake")), "threads": 4}
+def dbt_profile_target(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, publish_mode: str | None
+) -> dict[str, Any]:
+    target: dict[str, Any] = {"type": "lakehouse", "threads": 4}
+    if os.environ.get("LAKEHOUSE_TEST_SERVICE") == "1":
+        process, token = request.getfixturevalue("service")
+        target |= {"service": process.url, "token": token, "branch": f"class-{next(_numbers)}"}
+    else:
+        target |= {"warehouse": str(tmp_path_factory.mktemp("lake"))}
     return {**target, "publish": publish_mode} if publish_mode else target
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.lakehouse.catalog.model import Entry, Key, SchemaEntry, TableEntry, ViewEntry
 from dbt.adapters.lakehouse.errors import ConfigError, JobCancelled, NotInLake, SchemaMismatch, SqlError
-from dbt.adapters.lakehouse.executors.base import Executor, Lease, Requester
+from dbt.adapters.lakehouse.executors.base import Executor, Lease, Requester, RowStream
 from dbt.adapters.lakehouse.jobs.job import (
     Action,
     Append,
@@ -51,7 +51,14 @@ class RunSession:
     """
 
     def __init__(
-        self, *, state: State, executor: Executor, settings: LakeSettings, default_schema: str, run: LakeRun | None
+        self,
+        *,
+        state: State,
+        executor: Executor,
+        settings: LakeSettings,
+        default_schema: str,
+        run: LakeRun | None,
+        requester: Requester | None = None,
     ) -> None:
         self.state = state
         self.run = run
@@ -64,6 +71,9 @@ class RunSession:
         self.planner = InputPlanner(state, settings.database, default_schema)
         self._settings = settings
         self._executor = executor
+        if run is not None:
+            requester = Requester(user=run.request.author, run=run.request.id)
+        self._requester = requester
         self._lease: Lease | None = None
         self._span = run.span if run is not None else Span()
         self._cancelled = False
@@ -106,6 +116,11 @@ class RunSession:
         if answer.arrow is None:
             raise ConfigError("the statement gives no rows; only a SELECT can be fetched as Arrow")
         return answer.arrow
+
+    def stream(self, sql: str) -> RowStream:
+        """The rows of one SELECT while they are made. The session does nothing else before they are read, or closed."""
+        self._refresh()
+        return self._leased().stream(self._job(Query(sql=sql), self.inputs(sql)))
 
     def describe(self, sql: str, setup: tuple[str, ...] = ()) -> tuple[Column, ...]:
         """See ``lake.base.Session``."""
@@ -151,16 +166,26 @@ class RunSession:
         watch: Watch | None = None,
     ) -> JobResult:
         """Run one job on this session's worker; ``build`` says what it may take, if it is a node's."""
+        lease = self._leased()
+        job = self._job(action, inputs, setup, build)
+        with self._span.child("job", key=job.key, label=job.label) as span:
+            result = lease.run(job, watch)
+            span.phases(result.phases)
+        return result
+
+    def _leased(self) -> Lease:
         if self.run is not None:
             self.run.check_open()
         if self._cancelled:
             raise JobCancelled("the session was cancelled")
         if self._lease is None:
-            request = self.run.request if self.run is not None else None
-            self._lease = self._executor.lease(
-                Requester(user=request.author, run=request.id) if request is not None else None
-            )
-        job = Job(
+            self._lease = self._executor.lease(self._requester)
+        return self._lease
+
+    def _job(
+        self, action: Action, inputs: tuple[Input, ...], setup: tuple[str, ...] = (), build: Build | None = None
+    ) -> Job:
+        return Job(
             key=uuid.uuid4().hex,
             database=self.database,
             default_schema=self.default_schema,
@@ -170,10 +195,6 @@ class RunSession:
             setup=setup,
             **({} if build is None else _demands(build)),
         )
-        with self._span.child("job", key=job.key, label=job.label) as span:
-            result = self._lease.run(job, watch)
-            span.phases(result.phases)
-        return result
 
     def build(self, build: Build, watch: Watch | None = None) -> Built:
         """See ``lake.base.Session``."""

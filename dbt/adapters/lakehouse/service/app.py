@@ -50,7 +50,8 @@ def create_app(service: Service) -> Any:
     app.add_exception_handler(Exception, _broken)
     app.include_router(routes_status.router)
     app.include_router(routes_catalog.router())
-    app.include_router(routes_runs.router())
+    for router in routes_runs.routers():
+        app.include_router(router)
     return Door(app, service)
 
 

@@ -8,9 +8,9 @@ from functools import cached_property
 
 from fastapi import Request
 
+from dbt.adapters.lakehouse.catalog.base import Catalog
 from dbt.adapters.lakehouse.errors import BadRequest
 from dbt.adapters.lakehouse.lake.remote import wire
-from dbt.adapters.lakehouse.service.access import GuardedCatalog
 from dbt.adapters.lakehouse.service.core import Service
 from dbt.adapters.lakehouse.service.policy import Principal
 
@@ -28,9 +28,9 @@ class Asker:
     attempt: int
 
     @cached_property
-    def catalog(self) -> GuardedCatalog:
+    def catalog(self) -> Catalog:
         """The catalog as this principal may see it."""
-        return self.service.gate.guard(self.service.catalog, self.principal)
+        return self.service.gate.catalog(self.principal)
 
 
 def asker(request: Request) -> Asker:

@@ -21,6 +21,7 @@ from dbt.adapters.lakehouse.jobs.job import LogLine, Progress
 from dbt.adapters.lakehouse.lake.remote import wire
 from dbt.adapters.lakehouse.run.session import RunSession
 from dbt.adapters.lakehouse.run.values import Build, Built
+from dbt.adapters.lakehouse.service.asking import Asker
 
 log = logging.getLogger("lakehouse.service")
 
@@ -30,11 +31,12 @@ QUIET_SECONDS = 15.0
 _LONGEST_BUILD = 64 << 20
 
 
-async def build(request: Request, do: Callable[[Callable[[RunSession], Built]], Any]) -> Response:
+async def build(request: Request, by: Asker, do: Callable[[Callable[[RunSession], Built]], Any]) -> Response:
     """Carry out the build that a request holds, in the session that ``do`` works in."""
     stack = contextlib.ExitStack()
     try:
-        wish = await _read(request, stack)
+        wish = await _read(request, by.service.config.limits.upload, stack)
+        by.service.gate.check_build(by.principal, wish)
     except BaseException:
         stack.close()
         raise
@@ -82,7 +84,7 @@ async def _events(wish: Build, do: Callable[..., Any], stack: contextlib.ExitSta
             yield wire.dump(wire.Event, wire.Event()) + b"\n"
 
 
-async def _read(request: Request, stack: contextlib.ExitStack) -> Build:
+async def _read(request: Request, most: int, stack: contextlib.ExitStack) -> Build:
     """The build in a request's body; rows that come along go to a file."""
     content = request.headers.get("content-type", "").partition(";")[0].strip()
     if content == wire.JSON:
@@ -94,7 +96,11 @@ async def _read(request: Request, stack: contextlib.ExitStack) -> Build:
     head = bytearray()
     length: int | None = None
     with file.open("wb") as target:
+        got = 0
         async for chunk in request.stream():
+            got += len(chunk)
+            if got > most:
+                raise BadRequest(f"the rows are more than the {most / 1e9:g} GB that this service takes in one request")
             if length is not None and len(head) == length:
                 await anyio.to_thread.run_sync(target.write, chunk)
                 continue

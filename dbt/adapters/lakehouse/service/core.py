@@ -13,6 +13,7 @@ from dbt.adapters.lakehouse.lake.base import Check
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
 from dbt.adapters.lakehouse.service.config import ServiceConfig
 from dbt.adapters.lakehouse.service.gate import Gate
+from dbt.adapters.lakehouse.service.metrics import Metrics
 from dbt.adapters.lakehouse.service.once import Once
 from dbt.adapters.lakehouse.service.runs import Runs
 from dbt.adapters.lakehouse.service.store import ServiceStore
@@ -41,6 +42,7 @@ class Service:
         self.config = config
         self.runs = Runs(settings, executor, store, lease=lease)
         self.once = Once(keeps=4096)
+        self.metrics = Metrics(self)
         self._draining = threading.Event()
         self._stop = threading.Event()
         self._sweeper = threading.Thread(target=self._sweep, name="lakehouse-sweeper", daemon=True)

@@ -5,7 +5,6 @@ Plain ASGI: an answer that streams is never held up.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import time
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 
 from dbt.adapters.lakehouse import __version__
-from dbt.adapters.lakehouse.errors import LakehouseError, VersionSkew
+from dbt.adapters.lakehouse.errors import LakehouseError, Unauthenticated, VersionSkew
 from dbt.adapters.lakehouse.lake.remote import wire
 from dbt.adapters.lakehouse.service.core import Service
 from dbt.adapters.lakehouse.service.replies import refusal
@@ -49,6 +48,8 @@ class Door:
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         visit = _Visit(scope, headers)
+        metrics = self._service.metrics
+        metrics.in_flight.inc()
         scope.setdefault("state", {})["request"] = visit.id
 
         async def answer(message: Message) -> None:
@@ -73,13 +74,16 @@ class Door:
                 if not visit.answered:
                     raise  # The answer has begun: the connection must break, or the client would take it for whole.
         finally:
-            visit.end()
+            metrics.in_flight.dec()
+            metrics.answered(scope["method"], visit.route, visit.status or 499, visit.end())
 
     async def _enter(self, scope: Scope, headers: dict[str, str], visit: _Visit) -> None:
         if scope["path"] in OPEN:
             return
-        given = headers.get("authorization")
-        principal = await anyio.to_thread.run_sync(self._service.gate.authenticate, given)
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise Unauthenticated("a token is needed; set the profile's 'token' (or LAKEHOUSE_TOKEN)")
+        principal = await anyio.to_thread.run_sync(self._service.gate.authenticate, token.strip())
         visit.user = principal.user
         _check_version(headers)
         scope.setdefault("state", {})["principal"] = principal
@@ -111,9 +115,17 @@ class _Visit:
         self.answered = False
         self.user: str | None = None
 
-    def end(self) -> None:
+    @property
+    def route(self) -> str:
+        """The path with its parameters' names instead of their values."""
+        # FastAPI leaves the whole path in the scope's own record; what it did not know must not become a label.
         route = self._scope.get("route")
-        path = getattr(route, "path", None) or ("unknown" if self.status == 404 else self._scope["path"])
+        context = getattr(route, "path_format", None) or getattr(route, "path", None)
+        return str(context) if context else "unknown"
+
+    def end(self) -> float:
+        """Write the line; how many seconds it took."""
+        path = self.route
         seconds = time.perf_counter() - self._started
         parameters: dict[str, Any] = self._scope.get("path_params") or {}
         extra = {
@@ -125,24 +137,7 @@ class _Visit:
             "status": self.status or 499,
             "ms": round(seconds * 1000, 1),
         }
-        level = logging.DEBUG if path in OPEN else logging.INFO
-        log.log(level, "%s %s", extra["method"], path, extra={"fields": extra})
-
-
-class JsonLines(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """See ``logging.Formatter``."""
-        said: dict[str, Any] = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
-        if record.exc_info:
-            said["error"] = self.formatException(record.exc_info)
-        return json.dumps(said, ensure_ascii=False)
-
-    converter = time.gmtime
+        # Probes and scrapes come every few seconds.
+        quiet = path in (*OPEN, "/metrics") or path.endswith("/heartbeat")
+        log.log(logging.DEBUG if quiet else logging.INFO, "%s %s", extra["method"], path, extra={"fields": extra})
+        return seconds

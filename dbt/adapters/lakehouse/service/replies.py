@@ -26,7 +26,9 @@ from dbt.adapters.lakehouse.errors import (
     Unavailable,
     VersionSkew,
 )
+from dbt.adapters.lakehouse.jobs.rows import ArrowRows
 from dbt.adapters.lakehouse.lake.remote import wire
+from dbt.adapters.lakehouse.lake.remote.rows import with_answer
 
 STATUS: Mapping[type[LakehouseError], int] = {
     BadRequest: 400,
@@ -58,6 +60,16 @@ def status_of(error: LakehouseError) -> int:
 def document(kind: Any, value: Any, *, headers: Mapping[str, str] | None = None) -> Response:
     """A value as JSON."""
     return Response(wire.dump(kind, value), media_type=wire.JSON, headers=dict(headers or {}))
+
+
+def rows(answer: wire.Answer, found: Any, *, headers: Mapping[str, str] | None = None) -> Response:
+    """What a statement gave: an Arrow stream if it has columns, else JSON."""
+    if not answer.columns:
+        return document(wire.Answer, answer, headers=headers)
+    if not isinstance(found, ArrowRows):  # nothing was fetched
+        return document(wire.Answer, answer, headers=headers)
+    body = b"".join(with_answer(found.ipc, answer))
+    return Response(body, media_type=wire.ARROW, headers=dict(headers or {}))
 
 
 def refusal(error: LakehouseError, *, status: int | None = None, headers: Mapping[str, str] | None = None) -> Response:

@@ -42,7 +42,7 @@ def _own(by: Asker) -> str | None:
 
 
 def _call(by: Asker, verb: Verb, arguments: Any) -> Any:
-    given = {name: getattr(arguments, name) for name in verb.arguments.__dataclass_fields__}
+    given = {name: getattr(arguments, name) for name in verb.names}
     if "author" in given:
         given["author"] = by.principal.user
     return getattr(by.catalog, verb.name)(**given)

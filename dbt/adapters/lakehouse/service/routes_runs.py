@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Query, Request
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 
 from dbt.adapters.lakehouse.catalog.model import Commit, Entry
 from dbt.adapters.lakehouse.lake.remote import wire
@@ -16,6 +16,7 @@ from dbt.adapters.lakehouse.service import replies
 from dbt.adapters.lakehouse.service.asking import Asker, asker
 from dbt.adapters.lakehouse.service.builds import build
 from dbt.adapters.lakehouse.service.runs import HeldRun, HeldSession
+from dbt.adapters.lakehouse.service.streams import streamed
 from dbt.adapters.lakehouse.tables.values import Column
 
 T = TypeVar("T")
@@ -107,21 +108,22 @@ class ReadPlace(Place):
         self.by.service.runs.close_read(self.by.principal, self._id)
 
 
-def router() -> APIRouter:
+def routers() -> list[APIRouter]:
     """All of it."""
     routes = APIRouter(prefix="/v1")
     _add_runs(routes)
+    found = [routes]
     for path, place, tag in (
         ("/runs/{run_id}/sessions/{session_id}", RunPlace, "sessions of a run"),
         ("/reads/{session_id}", ReadPlace, "sessions that read"),
     ):
-        sessions = APIRouter(prefix=path, tags=[tag])
+        sessions = APIRouter(prefix=f"/v1{path}", tags=[tag])
         _add_reading(sessions, place)
         _add_ending(sessions, place)
         if place is RunPlace:
             _add_writing(sessions)
-        routes.include_router(sessions)
-    return routes
+        found.append(sessions)
+    return found
 
 
 def _held(request: Request, run_id: str) -> tuple[Asker, HeldRun]:
@@ -147,7 +149,7 @@ def _add_runs(routes: APIRouter) -> None:
         """Open a run: nothing is written yet. Its author is whom the token belongs to."""
         by = asker(request)
         by.service.check_accepts()
-        by.catalog.check_run(wish)
+        by.service.gate.check_run(by.principal, wish)
         return _opened(by, by.service.runs.open(by.principal, by.catalog, wish))
 
     @routes.get("/runs/{run_id}", response_model=wire.OpenedRun, tags=["runs"])
@@ -190,13 +192,13 @@ def _add_reading(routes: APIRouter, kind: type[Place]) -> None:
     def execute(wish: wire.Execute, place: Place = here) -> Response:
         """Run statements; rows of the last one come as an Arrow stream."""
         result, more = place.do(lambda session: session.execute(wish.sql, fetch=wish.fetch, limit=wish.limit))
-        answer = wire.Answer(
-            columns=result.columns,
-            rows=tuple(result.rows),
-            rows_affected=result.rows_affected,
-            message=result.message,
-        )
-        return replies.document(wire.Answer, answer, headers=more)
+        answer = wire.Answer(columns=result.columns, rows_affected=result.rows_affected, message=result.message)
+        return replies.rows(answer, result.rows, headers=more)
+
+    @routes.post("/arrow", response_class=StreamingResponse)
+    async def arrow(wish: wire.Select, place: Place = here) -> Response:
+        """The rows of one SELECT as an Arrow stream, while they are made."""
+        return await streamed(wish.sql, place)
 
     @routes.post("/describe", response_model=tuple[Column, ...])
     def describe(wish: wire.DescribeSelect, place: Place = here) -> Response:
@@ -247,7 +249,7 @@ def _add_writing(routes: APIRouter) -> None:
     @routes.post("/build", response_model=wire.Event)
     async def build_table(request: Request, place: Place = here) -> Response:
         """Build a node's table. The answer comes line by line: progress, what the job printed, at last what came of it."""
-        return await build(request, place.do)
+        return await build(request, place.by, place.do)
 
 
 def _add_ending(routes: APIRouter, kind: type[Place]) -> None:

@@ -34,6 +34,12 @@ def readyz(request: Request) -> Response:
     return Response(b"ready\n", media_type="text/plain")
 
 
+@router.get("/metrics", tags=["status"])
+def metrics(request: Request) -> Response:
+    """Numbers for Prometheus."""
+    return Response(request.app.state.service.metrics.text(), media_type="text/plain; version=1.0.0; charset=utf-8")
+
+
 @router.get("/v1/service", response_model=wire.ServiceInfo, tags=["status"])
 def info(request: Request) -> Response:
     """Who answers, and as whom the token is known."""

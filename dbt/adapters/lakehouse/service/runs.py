@@ -22,7 +22,7 @@ from dbt.adapters.lakehouse.errors import (
     NotInLake,
     SessionLost,
 )
-from dbt.adapters.lakehouse.executors.base import Executor
+from dbt.adapters.lakehouse.executors.base import Executor, Requester
 from dbt.adapters.lakehouse.lake.remote import wire
 from dbt.adapters.lakehouse.run.asked import Asked, asked
 from dbt.adapters.lakehouse.run.lifecycle import LakeRun, is_dead, service_owner
@@ -95,6 +95,16 @@ class HeldSession:
                 asked.reset(request)
                 self.used_at = time.monotonic()
 
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[RunSession]:
+        """Around work that lasts beyond the request that began it."""
+        with self._lock:
+            self.used_at = time.monotonic()
+            try:
+                yield self.session
+            finally:
+                self.used_at = time.monotonic()
+
     @property
     def busy(self) -> bool:
         """Whether a request is being worked on."""
@@ -155,11 +165,11 @@ class HeldRun:
     def cancel(self, session_id: str | None = None) -> None:
         """Interrupt a session, or all of them. One that was not seen yet is refused when it comes."""
         with self._lock:
-            sessions = dict(self.sessions) if session_id is None else {session_id: self.sessions.get(session_id)}
-            self._cancelled.update(sessions)
-        for held in sessions.values():
-            if held is not None:
-                held.session.cancel()
+            ids = list(self.sessions) if session_id is None else [session_id]
+            self._cancelled.update(ids)
+            sessions = [self.sessions[one] for one in ids if one in self.sessions]
+        for held in sessions:
+            held.session.cancel()
 
     def close_session(self, session_id: str) -> None:
         """End a session. Idempotent."""
@@ -337,6 +347,7 @@ class Runs:
             settings=self._settings,
             default_schema=default_schema,
             run=None,
+            requester=Requester(user=principal.user),
         )
         with self._lock:
             return self._reads.setdefault(name, HeldSession(session, {}))

@@ -6,7 +6,8 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Iterator
+import ssl
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -30,42 +31,86 @@ class Listening:
     forwarded_allow_ips: str | None = None
 
 
-def serve(service: Service, listening: Listening, started: Any = None) -> None:
-    """Answer requests until a signal ends it. ``started`` is called with the URL once it listens."""
+@dataclass(frozen=True, kw_only=True)
+class Door:
+    """A socket that listens, and how requests are to be answered there."""
+
+    socket: socket.socket
+    listening: Listening
+
+    @property
+    def url(self) -> str:
+        """Where clients find it."""
+        host, port = self.socket.getsockname()[:2]
+        scheme = "https" if self.listening.tls_cert else "http"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+@contextlib.contextmanager
+def listen(listening: Listening) -> Iterator[Door]:
+    """Take the port. Raises ``ConfigError`` where that cannot be, or where the certificate is of no use."""
+    if listening.tls_cert is not None:
+        _check_certificate(listening)
+    family = socket.AF_INET6 if ":" in listening.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as door:
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            door.bind((listening.host, listening.port))
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {listening.host}:{listening.port}: {error.strerror or error}; "
+                "choose another --port or --host"
+            ) from error
+        yield Door(socket=door, listening=listening)
+
+
+def _check_certificate(listening: Listening) -> None:
+    assert listening.tls_cert is not None
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(listening.tls_cert, listening.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        files = listening.tls_cert if listening.tls_key is None else f"{listening.tls_cert} and {listening.tls_key}"
+        raise ConfigError(f"{files} are not a certificate and its key in PEM: {error}") from error
+
+
+def serve(service: Service, door: Door, started: Callable[[str], None]) -> None:
+    """Answer requests until a signal ends it, then close the service. ``started`` is called once requests are taken."""
     import uvicorn
 
-    sock = _listen(listening)
+    listening = door.listening
     config = uvicorn.Config(
         create_app(service),
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=int(listening.drain_seconds),
+        lifespan="on",
+        timeout_graceful_shutdown=max(1, round(listening.drain_seconds)),
         timeout_keep_alive=75,
+        backlog=1024,
         ssl_certfile=listening.tls_cert,
         ssl_keyfile=listening.tls_key,
         proxy_headers=listening.forwarded_allow_ips is not None,
         forwarded_allow_ips=listening.forwarded_allow_ips,
         ws="none",
     )
-    server = _server(config, service)
     service.start()
-    host, port = sock.getsockname()[:2]
-    if started is not None:
-        scheme = "https" if listening.tls_cert else "http"
-        started(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
     try:
-        server.run(sockets=[sock])
+        _server(config, service, lambda: started(door.url)).run(sockets=[door.socket])
     finally:
-        sock.close()
         service.close()
 
 
-def _server(config: Any, service: Service) -> Any:
+def _server(config: Any, service: Service, started: Callable[[], None]) -> Any:
     """Uvicorn's server, which a first signal tells to finish what it does, and a second one to end."""
     import uvicorn
 
     class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            """As uvicorn's; then tell."""
+            await super().startup(sockets)
+            if self.started:
+                started()
+
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
             """As uvicorn's, but a signal that was heeded is not raised again: the process ends well."""
@@ -84,18 +129,3 @@ def _server(config: Any, service: Service) -> Any:
             self.should_exit = True
 
     return Server(config)
-
-
-def _listen(listening: Listening) -> socket.socket:
-    family = socket.AF_INET6 if ":" in listening.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((listening.host, listening.port))
-        sock.listen(512)
-    except OSError as error:
-        sock.close()
-        raise ConfigError(
-            f"cannot listen on {listening.host}:{listening.port}: {error.strerror or error}; choose another --port or --host"
-        ) from error
-    return sock

@@ -27,10 +27,10 @@ class RemoteCatalog:
     def __init__(self, http: Http) -> None:
         self._http = http
 
-    def _ask(self, name: str, **arguments: Any) -> Any:
-        verb = catalog_verbs()[name]
+    def _ask(self, verb_name: str, /, **arguments: Any) -> Any:
+        verb = catalog_verbs()[verb_name]
         answer = self._http.ask(
-            f"/v1/catalog/{name}",
+            f"/v1/catalog/{verb.name}",
             verb.arguments,
             verb.arguments(**arguments),
             verb.answer,

@@ -47,16 +47,14 @@ class Http:
         self._token = token
         self._seen = False
         self._closed = threading.Event()
-        context = None
-        if self.url.startswith("https:"):
-            context = _tls(ca)
+        context = _tls(ca) if self.url.startswith("https:") else None
         self._pool = urllib3.PoolManager(
             num_pools=1,
             maxsize=64,
             retries=False,
             timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=None),
             socket_options=_KEEPALIVE,
-            **({} if context is None else {"ssl_context": context}),
+            ssl_context=context,
         )
 
     def ask(
@@ -105,10 +103,10 @@ class Http:
             if problem is None:
                 self._seen = True
                 return response
-            error, again = problem
+            refused, again = problem
             if not again:
-                raise error
-            waiting.after(error, response.headers.get("Retry-After"))
+                raise refused
+            waiting.after(refused, response.headers.get("Retry-After"))
 
     def _headers(self, content: str | None, key: str | None, more: Mapping[str, str] | None) -> dict[str, str]:
         headers = {

@@ -74,8 +74,8 @@ class RemoteSession:
 
     def arrow(self, sql: str) -> pa.Table:
         """See ``lake.base.Session``."""
-        with self.batches(sql) as reader:
-            return reader.read_all()
+        with self.batches(sql) as batches:
+            return batches.table()
 
     def batches(self, sql: str) -> rows.Batches:
         """The rows of one SELECT as they arrive."""

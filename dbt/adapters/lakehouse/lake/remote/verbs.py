@@ -36,6 +36,11 @@ class Verb:
     writes: bool
     help: str
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the arguments."""
+        return tuple(item.name for item in dataclasses.fields(self.arguments))
+
     def pack(self, answer: Any) -> Any:
         """An answer as it travels: entries carry their own keys."""
         return list(answer.values()) if self.answer == list[Entry] else answer

@@ -158,7 +158,6 @@ class Answer:
     """What a statement gave, but for rows that travel as Arrow."""
 
     columns: tuple[Column, ...] = ()
-    rows: tuple[tuple[Any, ...], ...] = ()
     rows_affected: int | None = None
     message: str = "OK"
 
