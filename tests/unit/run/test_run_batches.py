@@ -15,9 +15,10 @@ import pytest
 
 from dbt.adapters.lakehouse.errors import ConstraintViolated, LakehouseError, SqlError
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
+from dbt.adapters.lakehouse.run import batches
 from dbt.adapters.lakehouse.run.lifecycle import LakeRun
 from dbt.adapters.lakehouse.run.session import RunSession
-from dbt.adapters.lakehouse.run.values import Batch, Build, Built, Name
+from dbt.adapters.lakehouse.run.values import Batch, Build, Built, Name, RunMemory
 from dbt.adapters.lakehouse.settings import PublishMode
 from dbt.adapters.lakehouse.tables.values import Constraints, TimeRange
 
@@ -211,6 +212,52 @@ def test_columns_that_come_with_a_batch_are_added_before_those_after_it_are_comp
         rows = session.execute("SELECT made, more, count(*) FROM s.t GROUP BY ALL ORDER BY ALL").rows
         assert rows == [("day 1", None, 24), ("wider", 1, 24 * (DAYS - 1))]
         assert joins(lake, str(run.branch)) == [1, DAYS - 2]
+
+
+def resumed(lake: EmbeddedLake, run: LakeRun, memory: RunMemory) -> LakeRun:
+    """The run as another process takes it up, with what was written down of it."""
+    return LakeRun.resume(run.catalog, run.executor, run.settings, run.request, memory, owner="service:u")
+
+
+def test_another_process_joins_what_was_staged_once_and_no_more(lake: EmbeddedLake, open_run: OpenRun) -> None:
+    made = open_run()
+    run = LakeRun(made.catalog, made.executor, made.settings, made.request, owner="service:u")
+    with closing(run.session()) as session:
+        create(session)
+        for day in range(1, 5):
+            session.build(batch(day))
+    early = run.memory
+    assert len(early.staged) == 4
+    run = resumed(lake, run, early)
+    with closing(run.session()) as session:
+        for day in range(5, DAYS + 1):
+            session.build(batch(day))
+        assert makers(session) == EVERY_DAY
+    assert joins(lake, str(run.branch)) == [DAYS]
+    assert run.memory.staged == ()
+    # A process that ended right after the join wrote nothing down of it.
+    run = resumed(lake, run, early)
+    with closing(run.session()) as session:
+        assert makers(session) == EVERY_DAY
+        assert session.execute("SELECT count(DISTINCT id) FROM s.t").rows == [(24 * DAYS,)]
+    run.publish()
+    with closing(lake.read("main", "s")) as reader:
+        assert makers(reader) == EVERY_DAY
+
+
+def test_where_what_waits_is_written_down_not_too_many_wait(
+    lake: EmbeddedLake, open_run: OpenRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "MOST_REMEMBERED", 3)
+    made = open_run()
+    run = LakeRun(made.catalog, made.executor, made.settings, made.request, owner="service:u")
+    with closing(run.session()) as session:
+        create(session)
+        for day in range(1, DAYS + 1):
+            session.build(batch(day))
+            assert len(run.memory.staged) < 3
+        assert makers(session) == EVERY_DAY
+    assert joins(lake, str(run.branch)) == [3, 3, 2]
 
 
 def in_threads(run: LakeRun, builds: Iterable[Build]) -> list[Exception | None]:

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import itertools
 import json
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.lakehouse.catalog.model import Key, TableEntry
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
 _ATTEMPTS = 5
 _UNJOINED = "unjoined"
 
+MOST_REMEMBERED = 100
+"""So many batches wait at most where what waits is written down with each of them (in a service's store)."""
+
 
 @dataclass(kw_only=True, eq=False)
 class Waiting:
@@ -44,6 +50,18 @@ class Waiting:
     built: Built | None = None
     error: Exception | None = None
 
+    @cached_property
+    def text(self) -> str:
+        """As JSON, for another process."""
+        return json.dumps(
+            {
+                "name": dataclasses.asdict(self.name),
+                "node": self.node,
+                "inputs": dict(self.inputs),
+                "staged": _codecs()[0](self.staged),
+            }
+        )
+
 
 class Batches:
     """What a run has staged and not joined yet, by table."""
@@ -51,6 +69,7 @@ class Batches:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: dict[Key, list[Waiting]] = {}
+        self._joining: list[Waiting] = []
 
     def put(self, key: Key, waiting: Iterable[Waiting]) -> None:
         """Let batches wait."""
@@ -58,9 +77,22 @@ class Batches:
             self._waiting.setdefault(key, []).extend(waiting)
 
     def take(self, key: Key) -> list[Waiting]:
-        """All that wait for a table; they wait no longer."""
+        """All that wait for a table; they wait no longer, and are remembered until ``done``."""
         with self._lock:
-            return self._waiting.pop(key, [])
+            found = self._waiting.pop(key, [])
+            self._joining.extend(found)
+            return found
+
+    def done(self, waiting: Sequence[Waiting]) -> None:
+        """What was taken is in the table, or waits again."""
+        with self._lock:
+            joined = set(map(id, waiting))
+            self._joining = [item for item in self._joining if id(item) not in joined]
+
+    def count(self, key: Key) -> int:
+        """How many batches wait for a table."""
+        with self._lock:
+            return len(self._waiting.get(key, ()))
 
     def keys(self) -> list[Key]:
         """The tables that batches wait for."""
@@ -74,16 +106,26 @@ class Batches:
         with self._lock:
             for key, waiting in self._waiting.items():
                 for name in {item.node or str(key) for item in waiting}:
-                    unjoined = [_to_json(item) for item in waiting if (item.node or str(key)) == name]
+                    unjoined = [item.text for item in waiting if (item.node or str(key)) == name]
                     kept[name] = {**(kept.get(name) or {}), _UNJOINED: unjoined}
         return kept
 
     def adopt(self, nodes: Mapping[str, Any]) -> None:
         """Let wait what a run that is continued could not join."""
-        for node, said in nodes.items():
-            for text in said.get(_UNJOINED, ()) if isinstance(said, Mapping) else ():
-                item = _from_json(text, node)
-                self.put(Key(item.name.schema, item.name.name), [item])
+        for said in nodes.values():
+            self.recall(said.get(_UNJOINED, ()) if isinstance(said, Mapping) else ())
+
+    def memory(self) -> tuple[str, ...]:
+        """What nobody waits for and is not known to be in a table, as ``recall`` takes it."""
+        with self._lock:
+            every = [*self._joining, *itertools.chain.from_iterable(self._waiting.values())]
+        return tuple({id(item): item.text for item in every if item.deferred}.values())
+
+    def recall(self, texts: Iterable[str]) -> None:
+        """Let wait what another process staged. What it joined right before it ended is joined again, to the same effect."""
+        for text in texts:
+            item = _from_json(text)
+            self.put(Key(item.name.schema, item.name.name), [item])
 
 
 def _without_unjoined(said: Any) -> Any:
@@ -129,7 +171,8 @@ def _stage(session: RunSession, run: LakeRun, build: Build, watch: Any) -> Waiti
     assert build.sql is not None
     run.own()
     inputs = session.inputs(*build.setup, build.sql)
-    table = session.state.own.get(Key(build.name.schema, build.name.name))
+    key = Key(build.name.schema, build.name.name)
+    table = session.state.own.get(key)
     if not isinstance(table, TableEntry):
         raise NotInLake(f"{build.name} is not a table; only create can make it")
     run.begin()
@@ -145,12 +188,13 @@ def _stage(session: RunSession, run: LakeRun, build: Build, watch: Any) -> Waiti
     if staged is None:
         return None
     # Where uniqueness is checked, or everybody sees the table at once, a batch must hear what became of it.
-    alone = run.live or not run.defers or bool(build.constraints.unique or build.constraints.primary_key)
+    alone = run.live or bool(build.constraints.unique or build.constraints.primary_key)
+    many = run.remembered_elsewhere and run.batches.count(key) >= MOST_REMEMBERED - 1
     return Waiting(
         name=build.name,
         staged=staged,
         node=build.node,
-        deferred=not alone and 0 < build.batch.number < build.batch.of,
+        deferred=not (alone or many) and 0 < build.batch.number < build.batch.of,
         inputs=known,
         build=build,
     )
@@ -181,6 +225,8 @@ def settle(session: RunSession, run: LakeRun, key: Key) -> None:
             _join(session, run, key, waiting)
         except Exception as error:
             _failed(session, run, key, waiting, error)
+        finally:
+            run.batches.done(waiting)
 
 
 def _failed(session: RunSession, run: LakeRun, key: Key, waiting: Sequence[Waiting], error: Exception) -> None:
@@ -265,25 +311,20 @@ def merged_ranges(ranges: Iterable[TimeRange]) -> list[TimeRange]:
     return staging.merged(ranges)
 
 
-def _to_json(item: Waiting) -> str:
-    return json.dumps(
-        {"name": dataclasses.asdict(item.name), "inputs": dict(item.inputs), "staged": _codecs()[0](item.staged)}
-    )
-
-
-def _from_json(text: str, node: str) -> Waiting:
+def _from_json(text: str) -> Waiting:
     said = json.loads(text)
     return Waiting(
         name=Name(**said["name"]),
         staged=_codecs()[1](said["staged"]),
-        node=node,
+        node=said["node"],
         deferred=True,
         inputs=said["inputs"],
     )
 
 
+@functools.cache
 def _codecs() -> tuple[Any, Any]:
-    # Imported late: only a run that failed to join has need of it.
+    # Imported late: only services and runs that failed to join have need of it.
     from mashumaro.codecs.json import JSONDecoder, JSONEncoder
 
     return JSONEncoder(Staged).encode, JSONDecoder(Staged).decode

@@ -100,8 +100,7 @@ class LakeRun:
         self._others: dict[str, Snapshot] = {}
         self.definitions: tuple[str, ...] = ()
         self.batches = Batches()
-        # Another process may take up a run that has an owner, and would not know what waits to be joined.
-        self.defers = owner is None
+        self.remembered_elsewhere = owner is not None
         self.span = telemetry.run_span(request.id, branch=request.branch, command=request.command)
 
     @classmethod
@@ -128,6 +127,7 @@ class LakeRun:
         if start is not None:
             run._own = Snapshot(catalog, start)
         run._base = memory.base
+        run.batches.recall(memory.staged)
         return run
 
     def _head_of(self, record: RunRecord) -> str:
@@ -147,6 +147,7 @@ class LakeRun:
                 base=self._base,
                 others={ref: snapshot.commit for ref, snapshot in self._others.items()},
                 definitions=self.definitions,
+                staged=self.batches.memory() if self.remembered_elsewhere else (),
             )
 
     @property
@@ -322,6 +323,8 @@ class LakeRun:
     def _publish(self, nodes: Mapping[str, Any] | None) -> Commit | None:
         self._settle()
         with self._lock:
+            if self._record is not None and self._record.status is RunStatus.PUBLISHED:
+                return self._published(self._record)
             if self._ended or self._record is None:
                 self._ended = True
                 return None
@@ -345,6 +348,13 @@ class LakeRun:
                 self.catalog.delete_ref(self._record.branch, expected=head)
             self._ended = True
             return result.commit
+
+    def _published(self, record: RunRecord) -> Commit | None:
+        """What an earlier call did, which may have ended before it had tidied up."""
+        with contextlib.suppress(LakehouseError):
+            head = self.catalog.resolve(record.branch).id
+            self.catalog.delete_ref(record.branch, expected=head)
+        return self.catalog.resolve(record.published) if record.published is not None else None
 
     def _merge(self, record: RunRecord) -> MergeResult:
         with self.span.child("publish"):

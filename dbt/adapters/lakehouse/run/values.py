@@ -134,9 +134,10 @@ class RunRequest:
 @dataclass(frozen=True, kw_only=True)
 class RunMemory:
     """What a run remembers of what it read: the commit it started from (None before it looked), the commits that other refs
-    led to when it first read them, and the statements its sessions begin with.
+    led to when it first read them, the statements its sessions begin with, and the batches that wait to be joined.
     """
 
     base: str | None = None
     others: Mapping[str, str] = field(default_factory=dict)
     definitions: tuple[str, ...] = ()
+    staged: tuple[str, ...] = ()

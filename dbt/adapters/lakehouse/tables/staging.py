@@ -13,7 +13,7 @@ import itertools
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyiceberg.conversions import from_bytes, to_bytes
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
@@ -222,7 +222,8 @@ def _bounds(file: DataFile, field: NestedField) -> tuple[datetime, datetime] | N
         return None
     unit = timedelta(days=1) if isinstance(field.field_type, DateType) else timedelta(microseconds=1)
     try:
-        first, last = (_EPOCH + unit * int(from_bytes(field.field_type, value)) for value in (low, high))
+        kind: Any = field.field_type
+        first, last = (_EPOCH + unit * int(from_bytes(kind, value)) for value in (low, high))
     except OverflowError:  # before the year 1, or after 9999
         return None
     return first, last
