@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import threading
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from dbt.adapters.lakehouse.catalog.model import (
     Key,
     Put,
     RefKind,
+    ReusableResult,
     RunRecord,
     RunStatus,
     SchemaEntry,
@@ -800,3 +802,78 @@ def test_a_commit_id_covers_everything_a_commit_says(catalog):
     branch(catalog, "x")
     branch(catalog, "y")
     assert commit(catalog, "x", put(table("a"))).id != commit(catalog, "y", put(table("a"))).id
+
+
+# results by fingerprint
+
+
+def a_result(fingerprint: str, node: str = "model.a", *, seconds: float = 1.5, at: int = 0) -> ReusableResult:
+    return ReusableResult(
+        fingerprint=fingerprint,
+        parts={"code": "abc", "input s.source": "def"},
+        node=node,
+        entry=dataclasses.replace(table("orders"), content="rows:1"),
+        run="0001-run",
+        author="anna",
+        made_at=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=at),
+        seconds=seconds,
+        answer={"failures": 0},
+    )
+
+
+def test_results_are_found_by_fingerprint_and_by_node(catalog):
+    assert catalog.recall("f1") is None
+    catalog.remember(a_result("f1"))
+    catalog.remember(a_result("f2", at=1))
+    catalog.remember(dataclasses.replace(a_result("f3", node="test.a"), entry=None, run=None))
+    assert catalog.recall("f1") == a_result("f1")
+    assert catalog.recall("f3").entry is None
+    assert [result.fingerprint for result in catalog.recall_node("model.a")] == ["f2", "f1"]
+    assert [result.fingerprint for result in catalog.recall_node("model.a", 1)] == ["f2"]
+    catalog.remember(a_result("f1", seconds=9.0, at=2))
+    assert catalog.recall("f1").seconds == 9.0
+    assert [result.fingerprint for result in catalog.recall_node("model.a")] == ["f1", "f2"]
+
+
+def test_an_entry_without_content_has_the_id_that_it_always_had():
+    assert content_id(table("orders")) == "6941035110bc55b01239471a10575629c7786ee8"
+    assert content_id(dataclasses.replace(table("orders"), content="rows:1")) != content_id(table("orders"))
+
+
+def test_a_claim_holds_while_its_run_lives(catalog):
+    for name in ("0001-run", "0002-run"):
+        catalog.save_run(a_run(name))
+    assert catalog.claim("f1", "0001-run") is None
+    assert catalog.claim("f1", "0001-run") is None
+    assert catalog.claim("f1", "0002-run") == "0001-run"
+    assert catalog.claim("f2", "0002-run") is None
+    catalog.release("f1", "0002-run")
+    assert catalog.claim("f1", "0002-run") == "0001-run"
+    catalog.release("f1", "0001-run")
+    assert catalog.claim("f1", "0002-run") is None
+    assert catalog.claim("f1", "0001-run", instead_of="0002-run") is None
+    catalog.save_run(a_run("0001-run", RunStatus.FAILED))
+    assert catalog.claim("f1", "0002-run") is None
+    catalog.remember(a_result("f1"))
+    catalog.save_run(a_run("0001-run"))
+    assert catalog.claim("f1", "0001-run") is None
+
+
+def test_a_claim_of_a_silent_run_is_void(catalog):
+    silent = dataclasses.replace(a_run("0001-run"), heartbeat_at=datetime.now(UTC) - timedelta(minutes=2))
+    catalog.save_run(silent)
+    catalog.save_run(a_run("0002-run"))
+    assert catalog.claim("f1", "0001-run") is None
+    assert catalog.claim("f1", "0002-run") is None
+    catalog.heartbeat("0001-run")
+    assert catalog.claim("f1", "0001-run") == "0002-run"
+
+
+def test_one_of_many_gets_a_claim(open_catalog):
+    handles = [open_catalog() for _ in range(4)]
+    for number in range(4):
+        handles[0].save_run(a_run(f"000{number}-run"))
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda n: handles[n].claim("f1", f"000{n}-run"), range(4)))
+    assert answers.count(None) == 1
+    assert set(answers) - {None} == {f"000{answers.index(None)}-run"}

@@ -63,6 +63,19 @@ def test_a_catalog_of_another_format_names_both(tmp_path):
     refuse(tmp_path / "c.db", match=f"has format 99, .* reads format {sql_database.FORMAT}; install")
 
 
+def test_a_catalog_of_the_first_format_is_brought_up(tmp_path):
+    with closing(SqlCatalog.open(str(tmp_path / "c.db"))) as catalog:
+        catalog.create_ref("dev", RefKind.BRANCH, "main")
+    with closing(sqlite3.connect(tmp_path / "c.db")) as raw, raw:
+        raw.executescript("DROP TABLE results; DROP TABLE claims; UPDATE lakehouse_meta SET value = '1'")
+    for _ in range(2):
+        with closing(SqlCatalog.open(str(tmp_path / "c.db"), create=False)) as catalog:
+            assert catalog.resolve("dev") == catalog.resolve("main")
+            assert catalog.recall("0" * 64) is None
+    with closing(sqlite3.connect(tmp_path / "c.db")) as raw:
+        assert raw.execute("SELECT value FROM lakehouse_meta WHERE name = 'format'").fetchone() == ("2",)
+
+
 def test_damage_is_reported_in_words(tmp_path):
     file = tmp_path / "c.db"
     with closing(SqlCatalog.open(str(file))) as catalog:

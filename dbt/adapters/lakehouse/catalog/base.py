@@ -14,6 +14,7 @@ from dbt.adapters.lakehouse.catalog.model import (
     Put,
     Ref,
     RefKind,
+    ReusableResult,
     RunRecord,
 )
 
@@ -148,4 +149,32 @@ class Catalog(Protocol):
 
     def close(self) -> None:
         """Give back connections; the catalog is not used after that."""
+        ...
+
+
+class ReuseIndex(Protocol):
+    """Results by fingerprint. What stands here is believed, so only whoever ran the nodes may write it."""
+
+    def recall(self, fingerprint: str) -> ReusableResult | None:
+        """The result of a fingerprint, if there is one."""
+        ...
+
+    def recall_node(self, node: str, limit: int | None = None) -> list[ReusableResult]:
+        """Results of a node, newest first."""
+        ...
+
+    def remember(self, result: ReusableResult) -> None:
+        """File a result, in the place of one that has the same fingerprint; claims on it are settled."""
+        ...
+
+    def claim(self, fingerprint: str, run: str, *, instead_of: str | None = None) -> str | None:
+        """Say that an open run is about to compute a result.
+
+        None: the claim holds. Else the id of the run that has claimed it and is alive, as far as its heartbeats tell;
+        ``instead_of`` names one that is known to be dead.
+        """
+        ...
+
+    def release(self, fingerprint: str, run: str) -> None:
+        """Give up a claim."""
         ...

@@ -37,7 +37,8 @@ class TableEntry:
     """An Iceberg table at one state.
 
     ``rows`` and ``size_bytes`` are totals of the snapshot. ``node`` is the dbt node (or tool) that wrote it, ``inputs``
-    the content ids of the entries it was computed from, by key (``schema.name``), as far as known.
+    the content ids of the entries it was computed from, by key (``schema.name``), as far as known. Tables of the same
+    ``content`` have the same columns and rows; None says that nothing is known of that.
     """
 
     schema: str
@@ -52,6 +53,7 @@ class TableEntry:
     comment: str | None = None
     node: str | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
+    content: str | None = None
     kind: Literal["table"] = "table"
 
 
@@ -94,7 +96,10 @@ def key_of(entry: Entry) -> Key:
 
 def entry_to_json(entry: Entry) -> str:
     """Canonical JSON: the same entry gives the same text, which ``content_id`` hashes."""
-    return json.dumps(dataclasses.asdict(entry), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    said = dataclasses.asdict(entry)
+    if said.get("content", "") is None:
+        del said["content"]  # entries from before there was such a field keep their ids
+    return json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def entry_from_json(text: str) -> Entry:
@@ -284,3 +289,23 @@ class RunRecord:
     published: str | None = None
     error: str | None = None
     nodes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReusableResult:
+    """What a node gave, filed under the fingerprint of all that shaped it.
+
+    ``parts`` are what the fingerprint was made of, by name, so that two can be compared. ``entry`` is the table; None for a
+    test that passed, whose one row is in ``answer``. ``run`` made it (None where every statement counts at once) for
+    ``author``, and took ``seconds`` for it. ``made_at`` is UTC.
+    """
+
+    fingerprint: str
+    parts: Mapping[str, str]
+    node: str
+    entry: TableEntry | None
+    run: str | None
+    author: str
+    made_at: datetime
+    seconds: float
+    answer: Mapping[str, Any] = field(default_factory=dict)

@@ -1,7 +1,7 @@
 """The catalog in SQLite or PostgreSQL: the verbs of ``base.Catalog``, each one transaction.
 
-``sql_database`` opens and begins; ``sql_refs``, ``sql_history``, ``sql_states``, ``sql_contents``, ``sql_runs`` and
-``sql_merge`` are functions over a connection, one noun each; ``schema.sql`` explains the tables.
+``sql_database`` opens and begins; ``sql_refs``, ``sql_history``, ``sql_states``, ``sql_contents``, ``sql_runs``,
+``sql_results`` and ``sql_merge`` are functions over a connection, one noun each; ``schema.sql`` explains the tables.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from dbt.adapters.lakehouse.catalog import sql_history, sql_merge, sql_refs, sql_runs, sql_states
+from dbt.adapters.lakehouse.catalog import sql_history, sql_merge, sql_refs, sql_results, sql_runs, sql_states
 from dbt.adapters.lakehouse.catalog.model import (
     ANY,
     Change,
@@ -21,6 +21,7 @@ from dbt.adapters.lakehouse.catalog.model import (
     Put,
     Ref,
     RefKind,
+    ReusableResult,
     RunRecord,
     key_of,
 )
@@ -37,7 +38,10 @@ if TYPE_CHECKING:
 
 
 class SqlCatalog:
-    """A ``Catalog`` in SQLite or PostgreSQL. Made by ``open``; ``url`` is what it was opened from, without password."""
+    """A ``Catalog`` and a ``ReuseIndex`` in SQLite or PostgreSQL.
+
+    Made by ``open``; ``url`` is what it was opened from, without password.
+    """
 
     def __init__(self, database: Database) -> None:
         self.url = database.url
@@ -208,6 +212,33 @@ class SqlCatalog:
         """Say that the process of an open run lives."""
         with self._database.write() as connection:
             sql_runs.heartbeat(connection, run_id)
+
+    # results, see ``base.ReuseIndex``
+
+    def recall(self, fingerprint: str) -> ReusableResult | None:
+        """The result of a fingerprint, if there is one."""
+        with self._database.read() as connection:
+            return sql_results.recall(connection, fingerprint)
+
+    def recall_node(self, node: str, limit: int | None = None) -> list[ReusableResult]:
+        """Results of a node, newest first."""
+        with self._database.read() as connection:
+            return sql_results.recall_node(connection, node, limit)
+
+    def remember(self, result: ReusableResult) -> None:
+        """File a result, in the place of one that has the same fingerprint."""
+        with self._database.write() as connection:
+            sql_results.remember(connection, result)
+
+    def claim(self, fingerprint: str, run: str, *, instead_of: str | None = None) -> str | None:
+        """Say that an open run is about to compute a result; who else is, if somebody is."""
+        with self._database.write() as connection:
+            return sql_results.claim(connection, fingerprint, run, instead_of)
+
+    def release(self, fingerprint: str, run: str) -> None:
+        """Give up a claim."""
+        with self._database.write() as connection:
+            sql_results.release(connection, fingerprint, run)
 
     def close(self) -> None:
         """Give back connections; the catalog is not used after that."""

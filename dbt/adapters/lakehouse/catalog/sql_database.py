@@ -20,17 +20,17 @@ from sqlalchemy import exc
 from dbt.adapters.lakehouse.errors import CatalogError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-FORMAT = 1
-"""Of the tables in ``schema.sql``. A catalog of another format is not opened."""
+FORMAT = 2
+"""Of the tables in ``schema.sql``. A catalog of an earlier format is brought up to it, one of a later format not opened."""
 
 PATIENCE = 30
 """Seconds that a write waits for others."""
 
 _WRITE = "lakehouse_write"
 _CREATION_LOCK = 7_305_808_869  # any number: two processes creating the same PostgreSQL catalog agree on it
-_TABLES = frozenset({"lakehouse_meta", "lines", "commits", "contents", "entries", "refs", "runs"})
+_TABLES = frozenset({"lakehouse_meta", "lines", "commits", "contents", "entries", "refs", "runs", "results", "claims"})
 
 
 class Database:
@@ -45,6 +45,7 @@ class Database:
     tables: ClassVar[frozenset[str]] = _TABLES
     script: ClassVar[tuple[str, str]] = (__package__, "schema.sql")
     format: ClassVar[int] = FORMAT
+    upgrades: ClassVar[Mapping[int, tuple[str, str]]] = {1: (__package__, "upgrade_1.sql")}
     made_by: ClassVar[str] = "the first `dbt run` on this lake creates it"
 
     def __init__(self, engine: sa.Engine) -> None:
@@ -92,11 +93,7 @@ class Database:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CREATION_LOCK})
         if self.meta in self._table_names(connection):
             return False
-        package, file = self.script
-        script = importlib.resources.files(package).joinpath(file).read_text(encoding="utf-8")
-        code = "\n".join(line for line in script.splitlines() if not line.startswith("--"))
-        for statement in filter(str.strip, code.split(";")):
-            connection.execute(sa.text(statement))
+        _run_script(connection, *self.script)
         connection.execute(sa.text(f"INSERT INTO {self.meta} VALUES ('format', :value)"), {"value": str(self.format)})
         return True
 
@@ -124,11 +121,28 @@ class Database:
                 return False
             found = connection.execute(sa.text(f"SELECT value FROM {self.meta} WHERE name = 'format'")).scalar()
         if found != str(self.format):
+            found = self._upgrade()
+        if found != str(self.format):
             raise CatalogError(
                 f"{self.what} {self.url} has format {found}, this version of dbt-lakehouse reads format {self.format}; "
                 "install the version of dbt-lakehouse that made it"
             )
         return True
+
+    def _upgrade(self) -> str:
+        """Bring an earlier format up to this version's, unless somebody else just did; the format it has then."""
+        with self.write() as connection:
+            if not self.is_sqlite:
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CREATION_LOCK})
+            query = sa.text(f"SELECT value FROM {self.meta} WHERE name = 'format'")
+            found = str(connection.execute(query).scalar())
+            while found.isdigit() and int(found) < self.format and int(found) in self.upgrades:
+                _run_script(connection, *self.upgrades[int(found)])
+                found = str(int(found) + 1)
+                connection.execute(
+                    sa.text(f"UPDATE {self.meta} SET value = :value WHERE name = 'format'"), {"value": found}
+                )
+            return found
 
     @staticmethod
     def _table_names(connection: sa.Connection) -> frozenset[str]:
@@ -173,6 +187,13 @@ class Database:
         if self.is_sqlite:
             return f"{self.what} {self.url} failed: {said}"
         return f"{self.what} {self.url} cannot be used ({' '.join(said.split())}); check that its server runs and lets you in"
+
+
+def _run_script(connection: sa.Connection, package: str, file: str) -> None:
+    script = importlib.resources.files(package).joinpath(file).read_text(encoding="utf-8")
+    code = "\n".join(line for line in script.splitlines() if not line.startswith("--"))
+    for statement in filter(str.strip, code.split(";")):
+        connection.execute(sa.text(statement))
 
 
 def _parse(url: str) -> sa.URL:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,6 +22,7 @@ class ServiceDatabase(Database):
     )
     script: ClassVar[tuple[str, str]] = (__package__, "schema.sql")
     format: ClassVar[int] = FORMAT
+    upgrades: ClassVar[Mapping[int, tuple[str, str]]] = {}
     made_by: ClassVar[str] = "`lakehouse token create` makes one"
 
 
