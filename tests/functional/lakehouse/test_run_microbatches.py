@@ -104,6 +104,15 @@ def test_batches_compute_at_the_same_time(by_four: Shop) -> None:
     assert together
 
 
+def test_what_fail_fast_cuts_short_is_retried_whole(by_four: Shop) -> None:
+    by_four.models(by_day=by_day(", case when day(ts) = 4 then error('on purpose') end as fine"))
+    by_four.dbt("run", "--fail-fast", *WINDOW, code=None)
+    assert by_four.runs()[0].status is RunStatus.FAILED
+    by_four.models(by_day=by_day(", null::integer as fine"))
+    by_four.dbt("retry")
+    assert ids(by_four) == ALL_IDS
+
+
 @pytest.mark.parametrize("broken", [3, DAYS])
 def test_a_failed_batch_leaves_the_others_and_is_retried_alone(by_four: Shop, broken: int) -> None:
     by_four.dbt("run", *WINDOW)
