@@ -37,7 +37,8 @@
         ├── OutOfMemory        it needs more memory than its limit and could not spill
         ├── JobTimeout         it took longer than it may
         ├── WorkerDied         the process that ran it ended, each time it was tried
-        └── Busy               the queue is full, or nothing became free for too long
+        ├── Busy               the queue is full, or nothing became free for too long
+        └── JobNotFound        no job of that key is on record
 
 A message is fact, ids, next step, in one or two sentences. ``kind`` is stable and meant for scripts.
 """
@@ -188,9 +189,16 @@ class SessionLost(ServiceError):
 
 
 class StorageError(LakehouseError):
-    """A file or folder of the warehouse cannot be read, written, listed or deleted."""
+    """A file or folder of the warehouse cannot be read, written, listed or deleted.
+
+    ``passing``: the same may well succeed later (network, overload), and nothing needs to be changed for that.
+    """
 
     kind = "storage"
+
+    def __init__(self, message: str, *, passing: bool = False) -> None:
+        super().__init__(message)
+        self.passing = passing
 
 
 class TableError(LakehouseError):
@@ -269,6 +277,12 @@ class Busy(JobError):
     """The queue has no place for the job, or no worker became free for it in time; later, it would be run."""
 
     kind = "busy"
+
+
+class JobNotFound(JobError):
+    """No job of that key is on record, or none that whoever asks may see."""
+
+    kind = "job_not_found"
 
 
 def error_kinds() -> dict[str, type[LakehouseError]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dbt.adapters.lakehouse import profile as profiles
 from dbt.adapters.lakehouse.cli.options import GlobalOptions
 from dbt.adapters.lakehouse.errors import CatalogError, ConfigError, RefNotFound
-from dbt.adapters.lakehouse.settings import LakeSettings
+from dbt.adapters.lakehouse.settings import LakeSettings, ServiceSettings
 
 if TYPE_CHECKING:
     from dbt.adapters.lakehouse.catalog.base import Catalog
@@ -47,20 +47,27 @@ class Cli:
 
     @cached_property
     def profile(self) -> dict[str, Any]:
-        """The profile's output in use; one made up from ``--warehouse`` if that names the lake.
+        """The profile's output in use; one made up from ``--warehouse`` or ``--service`` if that names the lake.
 
-        An option beats the environment: with ``--profile``, ``--target`` or ``--profiles-dir``, LAKEHOUSE_WAREHOUSE is
-        not looked at.
+        An option beats the environment: with ``--profile``, ``--target`` or ``--profiles-dir``, LAKEHOUSE_WAREHOUSE and
+        LAKEHOUSE_SERVICE are not looked at.
         """
-        warehouse, options = self.options.warehouse, self.options
-        if warehouse is None and not (options.profile or options.target or options.profiles_dir):
+        warehouse, service, options = self.options.warehouse, self.options.service, self.options
+        if not (warehouse or service or options.profile or options.target or options.profiles_dir):
             warehouse = os.environ.get("LAKEHOUSE_WAREHOUSE") or None
-        if warehouse is not None:
+            service = os.environ.get("LAKEHOUSE_SERVICE") or None
+            if warehouse and service:
+                raise ConfigError("both LAKEHOUSE_WAREHOUSE and LAKEHOUSE_SERVICE are set; unset one of them")
+        if service is not None:
+            found: dict[str, Any] = {"type": "lakehouse", "service": service}
+            if warehouse is not None:
+                found["warehouse"] = warehouse
+        elif warehouse is not None:
             if "://" not in warehouse:
                 warehouse = str(
                     Path(warehouse).expanduser().absolute()
                 )  # a path that was typed starts where one stands
-            found: dict[str, Any] = {"type": "lakehouse", "warehouse": warehouse}
+            found = {"type": "lakehouse", "warehouse": warehouse}
         else:
             from dbt.adapters.lakehouse.cli.profiles import find_output
 
@@ -71,6 +78,16 @@ class Cli:
     def settings(self) -> LakeSettings:
         """Where the lake is."""
         return profiles.lake_settings(self.profile, self.project_dir)
+
+    @cached_property
+    def service(self) -> ServiceSettings | None:
+        """The service that keeps the lake, if one does."""
+        return profiles.service_settings(self.profile, self.project_dir)
+
+    @property
+    def database(self) -> str:
+        """What the lake is called in SQL."""
+        return str(self.profile.get("database", profiles.DEFAULT_DATABASE))
 
     @property
     def default_schema(self) -> str:
@@ -89,6 +106,8 @@ class Cli:
         """The catalog of a lake that exists. Commands that need no more stay clear of DuckDB."""
         if self._lake is not None:
             return self._lake.catalog
+        if self.service is not None:
+            return self.lake().catalog
         if self._catalog is None:
             self._check_there()
             from dbt.adapters.lakehouse.catalog.sql_catalog import SqlCatalog
@@ -98,6 +117,10 @@ class Cli:
 
     def lake(self, *, create: bool = False) -> Lake:
         """The lake, made first where there is none if ``create`` says so."""
+        if self._lake is None and self.service is not None:
+            from dbt.adapters.lakehouse.lake.remote.lake import RemoteLake
+
+            self._lake = RemoteLake(self.service)
         if self._lake is None:
             from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
 

@@ -101,7 +101,7 @@ def _print_entry(cli: Cli, entry: Entry) -> None:
 
 def _print_sample(cli: Cli, name: TableName, commit: Commit, sample: int) -> None:
     """Some rows; without them the rest is still worth showing."""
-    sql = f"SELECT * FROM {name.sql(cli.settings.database)} LIMIT {sample}"
+    sql = f"SELECT * FROM {name.sql(cli.database)} LIMIT {sample}"
     try:
         with contextlib.closing(cli.lake().read(commit.id, cli.default_schema)) as session, interruptible():
             found = session.execute(sql)

@@ -144,7 +144,7 @@ def _forget(lake: Lake, branch: str | None, start: str | None = None) -> None:
 def _build(cli: Cli, session: Session, wish: Import) -> Built:
     from dbt.adapters.lakehouse.lake.base import Build, Name
 
-    target = Name(database=cli.settings.database, schema=wish.name.schema, name=wish.name.name)
+    target = Name(database=cli.database, schema=wish.name.schema, name=wish.name.name)
     existing = _check_existing(wish, session.lookup(target))
     appends = existing is not None and wish.mode == "append"
     types = _types_to_keep(cli, wish, existing) if appends and existing is not None else {}

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from dbt.adapters.lakehouse.cli import data, history, load, merge, query, refs, runs, serve
+from dbt.adapters.lakehouse.cli import data, history, jobs, load, merge, query, refs, runs, serve, token
 from dbt.adapters.lakehouse.cli.context import Cli
 from dbt.adapters.lakehouse.cli.options import Group
 from dbt.adapters.lakehouse.cli.shapes import conflict
@@ -34,6 +34,9 @@ COMMANDS = (
     load.import_files,
     runs.runs,
     runs.run,
+    jobs.jobs,
+    token.token,
+    token.audit,
     serve.serve,
 )
 
@@ -43,7 +46,8 @@ COMMANDS = (
 def lakehouse() -> None:
     """Branches, history and tables of a lake.
 
-    Which lake: the one that --warehouse or LAKEHOUSE_WAREHOUSE names, else that of the dbt profile.
+    Which lake: the one that --warehouse or LAKEHOUSE_WAREHOUSE names, or that of the service at --service or
+    LAKEHOUSE_SERVICE, else that of the dbt profile.
     """
 
 

@@ -14,6 +14,7 @@ class GlobalOptions:
 
     warehouse: str | None = None
     catalog: str | None = None
+    service: str | None = None
     profile: str | None = None
     target: str | None = None
     profiles_dir: str | None = None
@@ -42,6 +43,7 @@ def _global_options() -> list[click.Parameter]:
     return [
         GlobalOption("--warehouse", metavar="PATH|URI", help="The lake's folder. Also: LAKEHOUSE_WAREHOUSE."),
         GlobalOption("--catalog", metavar="URL", help="The lake's catalog, if it is not beside the warehouse."),
+        GlobalOption("--service", metavar="URL", help="The service that keeps the lake; its token is LAKEHOUSE_TOKEN."),
         GlobalOption("--profile", metavar="NAME", help="Take the lake from this profile."),
         GlobalOption("--target", "-t", metavar="NAME", help="The profile's target."),
         GlobalOption("--profiles-dir", type=folder, metavar="DIR", help="Where profiles.yml is."),

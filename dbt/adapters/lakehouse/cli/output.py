@@ -6,9 +6,10 @@ Results go to stdout, everything else to stderr.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, Literal
@@ -50,6 +51,11 @@ class Output:
     def _console(self) -> Console:
         return self._make_console(stderr=False)
 
+    @property
+    def height(self) -> int:
+        """How many lines the terminal shows."""
+        return self._console.height
+
     @cached_property
     def errors(self) -> Console:
         """Where notes, progress and errors go."""
@@ -81,6 +87,14 @@ class Output:
     def table(self, columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
         """A table; every cell is shown whole."""
         self._console.print(_grid(columns, rows, ruled=self._console.is_terminal))
+
+    @contextlib.contextmanager
+    def live(self, columns: Sequence[Column]) -> Iterator[Callable[[Iterable[Sequence[Cell]]], None]]:
+        """A table on the terminal that each call of what is yielded draws anew."""
+        from rich.live import Live
+
+        with Live(console=self._console, auto_refresh=False) as screen:
+            yield lambda rows: screen.update(_grid(columns, rows, ruled=True), refresh=True)
 
     def plain_table(self, file: IO[str], names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """A table as a pipe would get it, into a file."""

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 
 from dbt.adapters.lakehouse import __version__
 from dbt.adapters.lakehouse.errors import BadRequest, LakehouseError, ServiceError
-from dbt.adapters.lakehouse.service import routes_catalog, routes_runs, routes_status
+from dbt.adapters.lakehouse.service import routes_admin, routes_catalog, routes_runs, routes_status
 from dbt.adapters.lakehouse.service.core import Service
 from dbt.adapters.lakehouse.service.door import Door
 from dbt.adapters.lakehouse.service.replies import refusal
@@ -50,7 +50,7 @@ def create_app(service: Service) -> Any:
     app.add_exception_handler(Exception, _broken)
     app.include_router(routes_status.router)
     app.include_router(routes_catalog.router())
-    for router in routes_runs.routers():
+    for router in (*routes_runs.routers(), *routes_admin.routers()):
         app.include_router(router)
     return Door(app, service)
 

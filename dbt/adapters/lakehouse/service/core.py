@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 
 from dbt.adapters.lakehouse.catalog.base import Catalog
 from dbt.adapters.lakehouse.catalog.model import RunRecord
@@ -18,6 +19,9 @@ from dbt.adapters.lakehouse.service.once import Once
 from dbt.adapters.lakehouse.service.runs import Runs
 from dbt.adapters.lakehouse.service.store import ServiceStore
 from dbt.adapters.lakehouse.settings import LakeSettings
+
+PRUNE_SECONDS = 3600.0
+"""How often what has been kept long enough is removed from the store."""
 
 
 class Service:
@@ -48,14 +52,20 @@ class Service:
         self._sweeper = threading.Thread(target=self._sweep, name="lakehouse-sweeper", daemon=True)
 
     def start(self) -> None:
-        """Begin to look after runs whose clients are silent."""
+        """Begin to look after runs whose clients are silent, and after what is kept for a while only."""
+        self.store.jobs.end_lost()
         self._sweeper.start()
 
     def _sweep(self) -> None:
+        prune_at = 0.0
         while not self._stop.wait(max(0.2, min(5.0, self.runs.lease / 4))):
             # A catalog that is away for a moment is tried again; requests tell of one that stays away.
             with contextlib.suppress(LakehouseError):
                 self.runs.sweep(self.catalog)
+            if time.monotonic() >= prune_at:
+                prune_at = time.monotonic() + PRUNE_SECONDS
+                with contextlib.suppress(LakehouseError):
+                    self.store.prune(self.config.retention)
 
     @property
     def draining(self) -> bool:

@@ -16,6 +16,7 @@ import anyio.to_thread
 from dbt.adapters.lakehouse import __version__
 from dbt.adapters.lakehouse.errors import LakehouseError, Unauthenticated, VersionSkew
 from dbt.adapters.lakehouse.lake.remote import wire
+from dbt.adapters.lakehouse.service.audit import REQUEST_ID
 from dbt.adapters.lakehouse.service.core import Service
 from dbt.adapters.lakehouse.service.replies import refusal
 
@@ -48,6 +49,7 @@ class Door:
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         visit = _Visit(scope, headers)
+        REQUEST_ID.set(visit.id)
         metrics = self._service.metrics
         metrics.in_flight.inc()
         scope.setdefault("state", {})["request"] = visit.id

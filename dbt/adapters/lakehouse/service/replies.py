@@ -10,12 +10,14 @@ from fastapi.responses import Response
 from dbt.adapters.lakehouse.errors import (
     AccessError,
     BadRequest,
+    Busy,
     CatalogError,
     ConfigError,
     ConflictError,
     Denied,
     InvalidRef,
     JobCancelled,
+    JobNotFound,
     LakehouseError,
     NotInLake,
     RefNotFound,
@@ -39,6 +41,7 @@ STATUS: Mapping[type[LakehouseError], int] = {
     AccessError: 403,
     RefNotFound: 404,
     NotInLake: 404,
+    JobNotFound: 404,
     ConflictError: 409,
     TaintedError: 409,
     JobCancelled: 409,
@@ -47,6 +50,7 @@ STATUS: Mapping[type[LakehouseError], int] = {
     StorageError: 500,
     CatalogError: 500,
     Unavailable: 503,
+    Busy: 503,
     LakehouseError: 422,
 }
 """HTTP's status for each kind of error; that of the nearest class above where a class is not named."""
@@ -75,7 +79,7 @@ def rows(answer: wire.Answer, found: Any, *, headers: Mapping[str, str] | None =
 def refusal(error: LakehouseError, *, status: int | None = None, headers: Mapping[str, str] | None = None) -> Response:
     """An error as JSON."""
     more = dict(headers or {})
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unavailable | Busy):
         more.setdefault("Retry-After", "1")
     if isinstance(error, Unauthenticated):
         more["WWW-Authenticate"] = "Bearer"

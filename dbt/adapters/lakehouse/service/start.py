@@ -31,7 +31,7 @@ def open_service(settings: LakeSettings, config: ServiceConfig, *, lease: float 
         opened.callback(catalog.close)
         store = ServiceStore.open(settings.catalog)
         opened.callback(store.close)
-        executor = PoolExecutor(settings, pool_options(config))
+        executor = PoolExecutor(settings, pool_options(config), store.jobs)
         opened.callback(executor.close)
         gate = TokenGate(catalog, store, config.policy)
         service = Service(settings, catalog, executor, gate, store, config=config, lease=lease)
