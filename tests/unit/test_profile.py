@@ -44,7 +44,6 @@ def test_every_key_is_carried_over(tmp_path: Path) -> None:
             temp_directory="tmp",
             extensions=["icu"],
             settings={"preserve_insertion_order": False, "threads": 2},
-            storage_options={"a": 1},
             isolation="snapshot",
             executor="local",
             reuse=True,
@@ -57,7 +56,6 @@ def test_every_key_is_carried_over(tmp_path: Path) -> None:
     assert settings.temp_directory == f"{tmp_path}/tmp"
     assert settings.extensions == ("icu",)
     assert settings.duckdb_settings == {"preserve_insertion_order": "false", "threads": "2"}
-    assert settings.storage_options == {"a": "1"}
 
 
 @pytest.mark.parametrize(
@@ -89,9 +87,13 @@ def test_a_postgresql_catalog_is_taken_as_it_is(tmp_path: Path) -> None:
         ({"path": "x.duckdb"}, "write where the lake is as 'warehouse'"),
         ({"zzz": 1}, "these are known: type, warehouse"),
         ({"branch": None}, "'branch' is empty"),
-        ({"warehouse": "s3://bucket/lake"}, "S3 are not available in this version"),
-        ({"warehouse": "gs://bucket"}, "a local path or file:///"),
-        ({"warehouse": "file://lake"}, "a local path or file:///"),
+        ({"warehouse": "s3://bucket"}, "a folder of its own: s3://bucket/lake"),
+        ({"warehouse": "s3://bucket/a b"}, "choose another folder"),
+        ({"warehouse": "s3://bucket/a//b"}, "choose another folder"),
+        ({"warehouse": "s3:///lake"}, "names no bucket"),
+        ({"warehouse": "s3a://bucket/lake"}, "s3://bucket/folder is needed"),
+        ({"warehouse": "gs://bucket"}, "a local path, file:///"),
+        ({"warehouse": "file://lake"}, "a local path, file:///"),
         ({"warehouse": "/"}, "folder of its own"),
         ({"warehouse": 3}, "a path is needed"),
         ({"warehouse": ""}, "a path is needed"),
@@ -122,6 +124,12 @@ def test_a_postgresql_catalog_is_taken_as_it_is(tmp_path: Path) -> None:
         ({"memory_limit": 4}, "number with a unit"),
         ({"temp_directory": ["x"]}, "text is needed"),
         ({"storage_options": "x"}, "a mapping"),
+        ({"storage_options": {"acces_key_id": "x"}}, "did you mean 'access_key_id'?"),
+        ({"storage_options": {"s3.access-key-id": "x"}}, "here it is called 'access_key_id'"),
+        ({"storage_options": {"s3_url_style": "path"}}, "here it is called 'path_style' (true or false)"),
+        ({"storage_options": {"AWS_SECRET_ACCESS_KEY": "x"}}, "here it is called 'secret_access_key'"),
+        ({"storage_options": {"zzz": 1}}, "these are known: endpoint, region"),
+        ({"storage_options": {"region": "eu-north-1"}}, "'storage_options' is for a warehouse on S3"),
         ({"settings": {"a": [1]}}, "neither text nor a number"),
         ({"settings": {"a": None}}, "neither text nor a number"),
         ({"extensions": "icu"}, "a list of extensions"),
@@ -145,6 +153,60 @@ def test_secrets_stay_out_of_messages(tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as caught:
             lake_settings(profile(**keys), tmp_path)
         assert "s3cret" not in str(caught.value)
+
+
+S3 = {"warehouse": "s3://bucket/lake/", "catalog": "sqlite:///c.sqlite"}
+
+
+def test_a_warehouse_on_s3(tmp_path: Path) -> None:
+    options = {"endpoint": "127.0.0.1:9000", "path_style": True, "use_ssl": False, "timeout": 5}
+    settings = lake_settings(profile(**S3, storage_options=options), tmp_path)
+    assert settings.warehouse == "s3://bucket/lake"
+    assert settings.catalog == f"sqlite:///{tmp_path}/c.sqlite"
+    expected = {"endpoint": "127.0.0.1:9000", "path_style": "true", "use_ssl": "false", "timeout": "5"}
+    assert settings.storage_options == expected
+
+
+def test_a_warehouse_on_s3_needs_a_catalog(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"'catalog' is missing: a warehouse on S3 .* sqlite:///path"):
+        lake_settings(profile(warehouse="s3://bucket/lake"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"access_key_id": "k"}, "'secret_access_key' is missing"),
+        ({"secret_access_key": "s3cret"}, "'access_key_id' is missing"),
+        ({"session_token": "s3cret"}, "'session_token' stands without"),
+        ({"access_key_id": "k", "secret_access_key": "s3cret", "profile": "p"}, "remove one of them"),
+        ({"external_id": "s3cret"}, "'assume_role' is missing"),
+        ({"assume_role": "worker"}, "the ARN of a role is needed"),
+        ({"endpoint": "http://user:s3cret@host"}, "'endpoint' is 'host'"),
+        ({"endpoint": "host/path"}, "a host is needed"),
+        ({"endpoint": "ftp://host"}, "a host is needed"),
+        ({"sts_endpoint": "sts"}, "a URL is needed"),
+        ({"path_style": "yes"}, "true or false is needed"),
+        ({"use_ssl": 1}, "true or false is needed"),
+        ({"retries": -1}, "a number from 0 to 100"),
+        ({"timeout": "soon"}, "a number from 1 to 3600"),
+        ({"session_seconds": 60}, "a number from 900"),
+        ({"region": " "}, "'region' is empty"),
+        ({"secret": "s3cret"}, "here it is called 'secret_access_key'"),
+    ],
+)
+def test_wrong_storage_options_say_what_would_be_right(options: dict[str, Any], says: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        lake_settings(profile(**S3, storage_options=options), tmp_path)
+    assert says in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_settings_do_not_show_secrets(tmp_path: Path) -> None:
+    options = {"access_key_id": "k", "secret_access_key": "s3cret", "session_token": "s3cret"}
+    keys = {**S3, "catalog": "postgresql://u:s3cret@h/d"}
+    settings = lake_settings(profile(**keys, storage_options=options), tmp_path)
+    assert settings.storage_options == options
+    assert "s3cret" not in repr(settings)
 
 
 # branch: git

@@ -78,7 +78,7 @@ def test_a_file_that_vanished(uri):
 
 
 @pytest.mark.parametrize(
-    ("location", "message"), [("s3://b/p", "S3"), ("/a/b", "file:///"), ("file://host/a", "file:///")]
+    ("location", "message"), [("s3a://b/p", "s3://"), ("/a/b", "file:///"), ("file://host/a", "file:///")]
 )
 def test_other_locations_are_refused(location, message):
     with pytest.raises(ConfigError, match=message):

@@ -17,6 +17,9 @@ from typing import Any
 from dbt.adapters.lakehouse.catalog.refs import check_name, is_run_name
 from dbt.adapters.lakehouse.errors import ConfigError, InvalidRef
 from dbt.adapters.lakehouse.settings import LakeSettings, PublishMode, ServiceSettings
+from dbt.adapters.lakehouse.storage.base import LOCAL, S3
+from dbt.adapters.lakehouse.storage.places import check_warehouse
+from dbt.adapters.lakehouse.storage.s3_options import check_s3_location, s3_options
 
 DEFAULT_BRANCH = "main"
 DEFAULT_DATABASE = "lake"
@@ -37,10 +40,12 @@ _ELSEWHERE = {
 def lake_settings(profile: Mapping[str, Any], project_dir: Path) -> LakeSettings:
     """Where the lake of a profile's output is and how it is reached. Raises ``ConfigError`` if any key is wrong."""
     validate(profile)
-    warehouse = _warehouse_path(profile["warehouse"], project_dir)
+    warehouse = _warehouse_uri(profile["warehouse"], project_dir)
+    options = _texts(profile.get("storage_options", {}))
+    check_warehouse(warehouse, options)
     temp = profile.get("temp_directory")
     return LakeSettings(
-        warehouse=f"file://{warehouse}",
+        warehouse=warehouse,
         catalog=_catalog_url(profile.get("catalog"), warehouse, project_dir),
         database=profile.get("database", DEFAULT_DATABASE),
         workers=profile.get("threads", 1),
@@ -48,7 +53,7 @@ def lake_settings(profile: Mapping[str, Any], project_dir: Path) -> LakeSettings
         temp_directory=None if temp is None else _absolute(temp, project_dir),
         extensions=tuple(profile.get("extensions", ())),
         duckdb_settings=_texts(profile.get("settings", {})),
-        storage_options=_texts(profile.get("storage_options", {})),
+        storage_options=options,
     )
 
 
@@ -172,13 +177,20 @@ def _absolute(path: str, project_dir: Path) -> str:
     return os.path.abspath(project_dir / Path(path).expanduser())  # noqa: PTH100 (".." goes, symbolic links stay)
 
 
-def _warehouse_path(warehouse: str, project_dir: Path) -> str:
-    return _absolute(warehouse.removeprefix("file:").replace("///", "/", 1), project_dir).rstrip("/")
+def _warehouse_uri(warehouse: str, project_dir: Path) -> str:
+    if warehouse.startswith(S3):
+        return warehouse.rstrip("/")
+    return LOCAL + _absolute(warehouse.removeprefix("file:").replace("///", "/", 1), project_dir).rstrip("/")
 
 
 def _catalog_url(catalog: str | None, warehouse: str, project_dir: Path) -> str:
     if catalog is None:
-        return f"sqlite:///{warehouse}/catalog.sqlite"
+        if not warehouse.startswith(LOCAL):
+            raise ConfigError(
+                f"profile key 'catalog' is missing: a warehouse on S3 ({warehouse}) has no folder beside it for one; "
+                "name a file, sqlite:///path/to/catalog.sqlite, or a database, postgresql://user:password@host/database"
+            )
+        return f"sqlite:///{warehouse.removeprefix(LOCAL)}/catalog.sqlite"
     if catalog.startswith("sqlite:///"):
         return "sqlite:///" + _absolute(catalog.removeprefix("sqlite:///"), project_dir)
     return catalog
@@ -216,10 +228,11 @@ def _type(key: str, value: object) -> None:
 
 def _warehouse(key: str, value: object) -> None:
     text = _text(key, value, "a path is needed, ./lake for instance")
-    if text.startswith("s3:"):
-        raise _wrong(key, value, "warehouses on S3 are not available in this version; a local path is needed")
+    if text.startswith(S3):
+        check_s3_location(text.rstrip("/"))
+        return
     if _SCHEME.match(text) and not re.match(r"file:/(?:[^/]|//)", text):
-        raise _wrong(key, value, "a local path or file:///… is needed")
+        raise _wrong(key, value, "a local path, file:///… or s3://bucket/folder is needed")
     if not text.removeprefix("file:").strip("/"):
         raise _wrong(key, value, "the lake needs a folder of its own, ./lake for instance")
 
@@ -321,6 +334,12 @@ def _options(key: str, value: object) -> None:
             raise ConfigError(f"profile key {key!r} has {name!r}, which is neither text nor a number nor true or false")
 
 
+def _storage(key: str, value: object) -> None:
+    _options(key, value)
+    assert isinstance(value, Mapping)
+    s3_options(_texts(value))
+
+
 def _extensions(key: str, value: object) -> None:
     if not isinstance(value, list | tuple):
         raise _wrong(key, value, "a list of extensions' names is needed: [spatial, icu]")
@@ -347,7 +366,7 @@ _CHECKS: dict[str, Callable[[str, object], object]] = {
     "threads": _threads,
     "memory_limit": _memory,
     "temp_directory": _text,
-    "storage_options": _options,
+    "storage_options": _storage,
     "extensions": _extensions,
     "settings": _options,
 }

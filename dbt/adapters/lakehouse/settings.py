@@ -5,6 +5,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
+
+PythonSandbox = Literal["auto", "require", "off"]
+"""What holds a Python model that runs in a process of its own: bubblewrap where it works, always, or never."""
 
 
 class PublishMode(enum.StrEnum):
@@ -19,25 +23,28 @@ class PublishMode(enum.StrEnum):
 class LakeSettings:
     """Where a lake is and how it is reached.
 
-    ``warehouse`` is the URI of its root folder (``file:///…`` without a slash at the end), ``catalog`` a SQLAlchemy URL.
-    ``database`` is the name its relations carry in SQL. ``memory_limit`` (``4GB``) is for each worker; None lets the
-    workers share what DuckDB would take. ``duckdb_settings`` and ``extensions`` are applied to every worker. With ``sandbox``
-    the SQL of a job reads the job's inputs and nothing else (invariant 9), except for models that declare
+    ``warehouse`` is the URI of its root folder (``file:///…``, ``s3://…``, without a slash at the end), ``catalog`` a
+    SQLAlchemy URL. ``database`` is the name its relations carry in SQL. ``memory_limit`` (``4GB``) is for each worker;
+    None lets the workers share what DuckDB would take. ``duckdb_settings`` and ``extensions`` are applied to every worker.
+    With ``sandbox`` the SQL of a job reads the job's inputs and nothing else (invariant 9), except for models that declare
     ``external_access``, which may read below the URLs and folders of that name here (``*``: anything).
-    ``storage_options`` are for S3.
+    ``storage_options`` are for S3, see ``storage.s3_options``. Neither they nor ``catalog``, which may hold a password,
+    are shown by ``repr``.
     """
 
     warehouse: str
-    catalog: str
+    catalog: str = field(repr=False)
     database: str = "lake"
     workers: int = 1
     memory_limit: str | None = None
     temp_directory: str | None = None
     extensions: tuple[str, ...] = ()
     duckdb_settings: Mapping[str, str] = field(default_factory=dict)
-    storage_options: Mapping[str, str] = field(default_factory=dict)
+    storage_options: Mapping[str, str] = field(default_factory=dict, repr=False)
     sandbox: bool = False
     external_access: tuple[str, ...] = ()
+    environments: str | None = None
+    python_sandbox: PythonSandbox = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ import duckdb
 from dbt.adapters.lakehouse.errors import JobCancelled, OutOfMemory, SandboxError, SqlError
 from dbt.adapters.lakehouse.jobs.instance import Instance, quote
 from dbt.adapters.lakehouse.jobs.job import Input
+from dbt.adapters.lakehouse.jobs.s3_access import unreachable
 from dbt.adapters.lakehouse.settings import LakeSettings
 
 __all__ = ["Engine", "duckdb_errors", "qualified", "quote"]
@@ -76,6 +77,7 @@ class Engine:
 
     def bind(self, inputs: Iterable[Input]) -> None:
         """Let exactly these inputs stand in the databases, at the states they name."""
+        self.instance.grant.renew()
         inputs = list(inputs)
         wanted = {_folded((item.database, item.schema, item.name)) for item in inputs}
         for gone in [key for key in self._bound if key not in wanted]:
@@ -152,4 +154,4 @@ def duckdb_errors(memory_limit: str | None = None) -> Iterator[None]:
             "that must read what is outside, declare `external_access: true` where the operator of the service allows it"
         ) from error
     except duckdb.Error as error:
-        raise SqlError(str(error)) from error
+        raise (unreachable(error) or SqlError(str(error))) from error

@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 
 from dbt.adapters.lakehouse.errors import ConfigError
+from dbt.adapters.lakehouse.jobs.s3_access import Grant
 from dbt.adapters.lakehouse.settings import LakeSettings
 
 _SANDBOXED: dict[str, Any] = {
@@ -48,6 +49,7 @@ class Instance:
             raise ConfigError(f"DuckDB does not start with memory_limit {settings.memory_limit!r}: {error}") from error
         try:
             self.memory_limit = settings.memory_limit or self._share_memory()
+            self.grant = Grant(self.connection, settings)
             self._configure()
             row = self.connection.execute("SELECT current_setting('threads')").fetchone()
         except BaseException:

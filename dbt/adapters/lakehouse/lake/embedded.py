@@ -19,6 +19,7 @@ from dbt.adapters.lakehouse.run.lifecycle import LakeRun, is_dead
 from dbt.adapters.lakehouse.run.session import RunSession
 from dbt.adapters.lakehouse.run.state import Snapshot, State
 from dbt.adapters.lakehouse.settings import LakeSettings
+from dbt.adapters.lakehouse.storage import storage_for
 
 
 class EmbeddedLake:
@@ -27,6 +28,8 @@ class EmbeddedLake:
     def __init__(self, settings: LakeSettings, catalog: Catalog, executor: Executor | None = None) -> None:
         self.settings = settings
         self._catalog = catalog
+        # From here on, what knows only a table's location reaches it with this lake's options.
+        storage_for(settings.warehouse, settings.storage_options)
         self._executor = executor or LocalExecutor(settings)
 
     @classmethod
@@ -34,7 +37,6 @@ class EmbeddedLake:
         """Open a lake; with ``create``, make it where there is none. Raises ``CatalogError``, ``StorageError``."""
         # Imported late: SQLAlchemy takes a fifth of a second that commands which read nothing need not pay.
         from dbt.adapters.lakehouse.catalog.sql_catalog import SqlCatalog
-        from dbt.adapters.lakehouse.storage import storage_for
 
         if create:
             storage_for(settings.warehouse, settings.storage_options).duckdb_path(settings.warehouse, folder=True)
@@ -86,8 +88,6 @@ class EmbeddedLake:
         return [self._check_warehouse(), self._check_catalog(), self._check_duckdb()]
 
     def _check_warehouse(self) -> Check:
-        from dbt.adapters.lakehouse.storage import storage_for
-
         uri = f"{self.settings.warehouse}/.check-{uuid.uuid4().hex}"
         try:
             storage = storage_for(self.settings.warehouse, self.settings.storage_options)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
@@ -16,6 +17,7 @@ from dbt.adapters.lakehouse.storage import storage_for
 from dbt.adapters.lakehouse.tables import reader
 from dbt.adapters.lakehouse.tables.duckdb_types import literal
 from dbt.adapters.lakehouse.tables.metadata import PATH_FIELD, POSITION_FIELD, LiveFile, Table
+from dbt.adapters.lakehouse.tables.parquet import private_folder
 from dbt.adapters.lakehouse.tables.reader import FILE, POSITION
 
 if TYPE_CHECKING:
@@ -81,12 +83,12 @@ def write(
     if not numbers:
         return []
     folder = made.folder()
-    target = storage_for(made.location).duckdb_path(folder, folder=True)
     existing = reader.deletes_by_file(table, [table.data[n] for n in numbers])
-    return [
-        _write_one(con, table.data[number], number, gone, existing.get(table.data[number].path, []), folder, target)
-        for number in numbers
-    ]
+    with storage_for(made.location).filling(folder, partial(private_folder, con)) as target:
+        return [
+            _write_one(con, table.data[number], number, gone, existing.get(table.data[number].path, []), folder, target)
+            for number in numbers
+        ]
 
 
 def _write_one(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -89,12 +92,10 @@ def attempt(location: str) -> Iterator[Attempt]:
         yield made
     except BaseException:
         storage = storage_for(location)
-        for uri in made.metadata_files:
-            with contextlib.suppress(Exception):
-                storage.delete(uri)
-        for uri in made.folders:
-            with contextlib.suppress(Exception):
-                storage.delete_prefix(uri)
+        for remove, uris in ((storage.delete, made.metadata_files), (storage.delete_prefix, made.folders)):
+            for uri in uris:
+                with contextlib.suppress(Exception):
+                    remove(uri)
         raise
 
 
@@ -133,20 +134,30 @@ def write(con: duckdb.DuckDBPyConnection, select: str, layout: Layout, made: Att
     if layout.spec.fields:
         return _write_partitions(con, select, layout, storage, folder, known)
     order = partitions.order_by(layout.schema, layout.order)
-    target = storage.duckdb_path(folder, folder=True)
     file_size = layout.file_size or (None if _preserves_order(con) else FILE_SIZE)
-    written = _copy(
-        con,
-        f"SELECT * FROM ({select}){order}" if order else select,
-        target if file_size else f"{target}/00000.parquet",
-        f"FIELD_IDS {field_ids(layout.schema.fields)}"
-        + (f", FILE_SIZE_BYTES {file_size}, {_NAMES}" if file_size else ""),
-    )
     order_id = layout.order.order_id if order and not file_size else None
-    return [
-        stats.data_file(folder + path[len(target) :], count, size, columns, known, sort_order_id=order_id)
-        for path, count, size, _, columns, _ in _kept(storage, folder, target, written)
-    ]
+    with storage.filling(folder, partial(private_folder, con)) as target:
+        written = _copy(
+            con,
+            f"SELECT * FROM ({select}){order}" if order else select,
+            target if file_size else f"{target}/00000.parquet",
+            f"FIELD_IDS {field_ids(layout.schema.fields)}"
+            + (f", FILE_SIZE_BYTES {file_size}, {_NAMES}" if file_size else ""),
+        )
+        return [
+            stats.data_file(folder + path[len(target) :], count, size, columns, known, sort_order_id=order_id)
+            for path, count, size, _, columns, _ in _kept(written)
+        ]
+
+
+def private_folder(con: duckdb.DuckDBPyConnection) -> str:
+    """Where a connection may write what nobody else is to see: also in a sandbox, it spills there."""
+    row = con.execute("SELECT current_setting('temp_directory')").fetchone()
+    folder = str(row[0]) if row and row[0] else ""
+    if not os.path.isabs(folder):  # noqa: PTH117 # DuckDB's own default stands in the working directory
+        return tempfile.gettempdir()
+    os.makedirs(folder, exist_ok=True)  # noqa: PTH103
+    return folder
 
 
 _NAMES = "OVERWRITE_OR_IGNORE, FILENAME_PATTERN '{uuidv7}'"
@@ -166,7 +177,6 @@ def _write_partitions(
     known: dict[str, stats.Leaf],
 ) -> list[DataFile]:
     split = partitions.splitter(con, layout.schema, layout.spec)
-    target = storage.duckdb_path(folder, folder=True)
     options = f"FIELD_IDS {field_ids(layout.schema.fields)}"
     order = partitions.order_by(layout.schema, layout.order)
     if split.helpers:
@@ -175,22 +185,23 @@ def _write_partitions(
         select = f"SELECT *, {helpers} FROM ({select})"
     else:  # void transforms alone: one partition, of null
         options += f", FILE_SIZE_BYTES {layout.file_size or FILE_SIZE}, {_NAMES}"
-    try:
-        written = _copy(con, f"SELECT * FROM ({select}){order}" if order else select, target, options)
-    finally:
-        partitions.release(con, split)
-    return [
-        stats.data_file(
-            folder + path[len(target) :],
-            count,
-            size,
-            columns,
-            known,
-            spec_id=layout.spec.spec_id,
-            partition=split.values(columns, count, partial(_exact, con, path)),
-        )
-        for path, count, size, _, columns, _ in _kept(storage, folder, target, written)
-    ]
+    with storage.filling(folder, partial(private_folder, con)) as target:
+        try:
+            written = _copy(con, f"SELECT * FROM ({select}){order}" if order else select, target, options)
+        finally:
+            partitions.release(con, split)
+        return [
+            stats.data_file(
+                folder + path[len(target) :],
+                count,
+                size,
+                columns,
+                known,
+                spec_id=layout.spec.spec_id,
+                partition=split.values(columns, count, partial(_exact, con, path)),
+            )
+            for path, count, size, _, columns, _ in _kept(written)
+        ]
 
 
 @phase("execute")
@@ -214,15 +225,13 @@ def _copy(con: duckdb.DuckDBPyConnection, select: str, target: str, options: str
         raise
 
 
-def _kept(
-    storage: Storage, folder: str, target: str, written: Sequence[tuple[Any, ...]]
-) -> Iterator[tuple[str, int, int, int, dict[str, dict[str, str]], Any]]:
+def _kept(written: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, int, int, int, dict[str, dict[str, str]], Any]]:
     """The files that hold rows; those that hold none are deleted."""
     for row in written:
         if row[1]:
             yield row
         else:
-            storage.delete(folder + row[0][len(target) :])
+            Path(row[0]).unlink(missing_ok=True)
 
 
 def _exact(con: duckdb.DuckDBPyConnection, path: str, column: str) -> dict[str, str]:

@@ -1,87 +1,22 @@
-"""Files of a warehouse behind seven verbs.
-
-A location is a URI. ``file:///a/b`` means the path ``/a/b`` letter by letter: nothing in it is percent-decoded, because
-pyiceberg, DuckDB and most other Iceberg readers only strip the scheme. Names that people choose (schemas, tables) become
-folder names by ``folder_name``, which leaves nothing for a reader to trip over; the path of the warehouse itself is taken
-as it is and refused when it holds ``?`` or ``#``, at which URI parsers cut.
-"""
+"""Files of this machine."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
-from urllib.parse import quote
 
 from dbt.adapters.lakehouse.errors import ConfigError, StorageError
-
-LOCAL = "file://"
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoredFile:
-    """A file found by listing: its URI, size in bytes and time of last change (seconds since 1970)."""
-
-    uri: str
-    size: int
-    modified: float
-
-
-class Storage(Protocol):
-    """What tables and garbage collection need of a file store. Every failure is a StorageError that names the URI."""
-
-    def read(self, uri: str) -> bytes:
-        """The whole content of a file."""
-
-    def write(self, uri: str, content: bytes) -> None:
-        """A new file, folders included; a file that exists is never overwritten."""
-
-    def delete(self, uri: str) -> None:
-        """Remove a file; one that is gone already is no error."""
-
-    def delete_prefix(self, uri: str) -> None:
-        """Remove a folder and all that is below it; one that is gone already is no error."""
-
-    def list_prefix(self, uri: str) -> Iterator[StoredFile]:
-        """Every file below a folder, in no particular order; nothing if there is no such folder."""
-
-    def exists(self, uri: str) -> bool:
-        """Whether a file or folder is there."""
-
-    def duckdb_path(self, uri: str, *, folder: bool = False) -> str:
-        """What DuckDB calls the file or folder; with ``folder`` it is made ready to be written into."""
-
-
-def uri_of(path: str | os.PathLike[str]) -> str:
-    """The URI of a local path, absolute and without a slash at the end."""
-    return LOCAL + os.path.abspath(path)  # noqa: PTH100  # Path.absolute keeps "..", which no two readers resolve alike
-
-
-def folder_name(name: str) -> str:
-    """A name chosen by people as one path segment that every reader takes literally (ASCII, ``%`` escapes)."""
-    escaped = quote(name, safe="")
-    return escaped.replace(".", "%2E") if set(escaped) <= {"."} else escaped
-
-
-def storage_for(uri: str, options: Mapping[str, str] | None = None) -> Storage:
-    """The store that a URI lives in; ``options`` are the profile's ``storage_options``."""
-    del options  # local files need none
-    if uri.startswith(LOCAL + "/"):
-        return _LOCAL_STORAGE
-    scheme = uri.partition("://")[0] if "://" in uri else ""
-    if scheme in ("s3", "s3a", "s3n"):
-        raise ConfigError(
-            f"location {uri!r} is in S3, which this version does not store tables in; set `warehouse` to a local folder"
-        )
-    raise ConfigError(f"location {uri!r} is no absolute file URI; write file:///path/to/folder")
+from dbt.adapters.lakehouse.storage.base import LOCAL, StoredFile
 
 
 class LocalStorage:
     """Files of this machine.
+
+    The path of a warehouse is taken as it is and refused when it holds ``?`` or ``#``, at which URI parsers cut.
 
     Nothing is fsynced. A process that dies at any instant loses nothing, since the page cache is the kernel's; a machine
     that loses power may lose the last seconds, and so does the catalog beside it (SQLite in WAL mode with
@@ -169,6 +104,12 @@ class LocalStorage:
                 raise _failed("write", uri, error) from error
         return path
 
+    @contextlib.contextmanager
+    def filling(self, uri: str, private: Callable[[], str]) -> Iterator[str]:
+        """See Storage."""
+        del private
+        yield self.duckdb_path(uri, folder=True)
+
     @staticmethod
     def _path(uri: str) -> str:
         if not uri.startswith(LOCAL + "/"):
@@ -180,8 +121,6 @@ class LocalStorage:
             )
         return uri[len(LOCAL) :]
 
-
-_LOCAL_STORAGE = LocalStorage()
 
 _NEXT_STEP = {
     errno.ENOSPC: "the disk is full, free some space (`lakehouse gc`) and run again",
