@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from dbt_shop import Shop
+from dbt_shop import PROFILE, Shop
 from pyiceberg.table import StaticTable
+from service_process import ServiceProcess
 
 from dbt.adapters.lakehouse.catalog.model import Commit, Key, RunStatus, TableEntry
 
@@ -82,7 +84,7 @@ def test_batches_become_one_commit_and_other_readers_see_their_rows(by_four: Sho
 
 SLOW = """
 , uuid_extract_timestamp(uuidv7()) as stamp
-, list_sum(list_transform(range(60), lambda x: hash(x + n) % 7)) as work
+, n, list_sum(list_transform(range(60), lambda x: hash(x + n) % 7)) as work
 """
 
 
@@ -197,3 +199,35 @@ def test_a_batch_that_breaks_the_contract_fails_alone(by_four: Shop, constraint:
     makers = by_four.rows("select distinct day(ts), made_by from by_day", by_four.runs()[0].branch)
     assert len(makers) == DAYS
     assert [day for day, maker in makers if maker == before[0]] == [3]
+
+
+@pytest.fixture
+def service(by_four: Shop) -> Iterator[ServiceProcess]:
+    """A service on the shop's lake, which the shop's profile names."""
+    process = ServiceProcess(by_four.root / "lake")
+    with process:
+        by_four.environment["SHOP_TOKEN"] = process.token()
+        where = f'service: "{process.url}", token: "{{{{ env_var(\'SHOP_TOKEN\') }}}}"'
+        profile = PROFILE.replace("warehouse: ./lake", where).replace("threads: 2", "threads: 4")
+        by_four.write({"profiles.yml": profile})
+        yield process
+
+
+def test_a_service_that_is_killed_in_the_middle_has_what_was_staged(by_four: Shop, service: ServiceProcess) -> None:
+    by_four.models(
+        by_day=by_day(SLOW, "concurrent_batches=true").replace(
+            "from {{ ref('events') }}", "from {{ ref('events') }}, range(3000) many(n)"
+        )
+    )
+    with by_four.start("run", *WINDOW) as process:
+        process.until(lambda: process.output.count("OK created batch") >= 4)
+        service.kill()
+        service.start()
+        outcome = process.wait()
+    assert outcome.code == 0, outcome.output
+    counts = by_four.rows("select day(ts), count(*), count(distinct (id, n)) from by_day group by all")
+    assert sorted(counts) == [(day, 24 * 3000, 24 * 3000) for day in range(1, DAYS + 1)]
+    made, *joined = built(by_four)
+    assert made.provenance["mode"] == "create"
+    assert {commit.provenance["mode"] for commit in joined} == {"batches"}
+    assert len(joined) < DAYS - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -212,6 +213,28 @@ def test_columns_that_come_with_a_batch_are_added_before_those_after_it_are_comp
         rows = session.execute("SELECT made, more, count(*) FROM s.t GROUP BY ALL ORDER BY ALL").rows
         assert rows == [("day 1", None, 24), ("wider", 1, 24 * (DAYS - 1))]
         assert joins(lake, str(run.branch)) == [1, DAYS - 2]
+
+
+def test_a_batch_that_is_asked_for_twice_is_there_once(lake: EmbeddedLake, open_run: OpenRun) -> None:
+    run = open_run()
+    with closing(run.session()) as session:
+        create(session)
+        session.build(batch(1, sql=EVENTS.format("first")))
+        session.build(batch(2))
+        session.build(batch(1, sql=EVENTS.format("second")))
+        assert makers(session) == dict.fromkeys(EVERY_DAY, "base") | {1: "second", 2: "day 2"}
+    assert joins(lake, str(run.branch)) == [2]
+
+
+def test_batches_whose_times_overlap_are_joined_one_after_the_other(lake: EmbeddedLake, open_run: OpenRun) -> None:
+    run = open_run()
+    both = TimeRange(column="ts", start="2024-01-02 00:00:00+00:00", end="2024-01-04 00:00:00+00:00")
+    with closing(run.session()) as session:
+        create(session)
+        for number, wish in enumerate([batch(2), batch(3), batch(1, sql=EVENTS.format("both")), batch(4)], 1):
+            time = both if number == 3 else wish.batch.range  # type: ignore[union-attr]
+            session.build(dataclasses.replace(wish, batch=Batch(range=time, number=number, of=DAYS)))
+        assert makers(session) == dict.fromkeys(EVERY_DAY, "base") | {2: "both", 3: "both", 4: "day 4"}
 
 
 def resumed(lake: EmbeddedLake, run: LakeRun, memory: RunMemory) -> LakeRun:

@@ -15,7 +15,7 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -68,18 +68,22 @@ class Batches:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: dict[Key, list[Waiting]] = {}
+        self._waiting: dict[Key, dict[Hashable, Waiting]] = {}
         self._joining: list[Waiting] = []
 
     def put(self, key: Key, waiting: Iterable[Waiting]) -> None:
-        """Let batches wait."""
+        """Let batches wait. One that nobody waits for gives way to a later one of the same time: it was asked for again."""
         with self._lock:
-            self._waiting.setdefault(key, []).extend(waiting)
+            found = self._waiting.setdefault(key, {})
+            for item in waiting:
+                place: Hashable = item.staged.range if item.deferred else id(item)
+                found.pop(place, None)
+                found[place] = item
 
     def take(self, key: Key) -> list[Waiting]:
         """All that wait for a table; they wait no longer, and are remembered until ``done``."""
         with self._lock:
-            found = self._waiting.pop(key, [])
+            found = list(self._waiting.pop(key, {}).values())
             self._joining.extend(found)
             return found
 
@@ -105,8 +109,8 @@ class Batches:
         kept: dict[str, Any] = {name: _without_unjoined(said) for name, said in (nodes or {}).items()}
         with self._lock:
             for key, waiting in self._waiting.items():
-                for name in {item.node or str(key) for item in waiting}:
-                    unjoined = [item.text for item in waiting if (item.node or str(key)) == name]
+                for name in {item.node or str(key) for item in waiting.values()}:
+                    unjoined = [item.text for item in waiting.values() if (item.node or str(key)) == name]
                     kept[name] = {**(kept.get(name) or {}), _UNJOINED: unjoined}
         return kept
 
@@ -118,7 +122,7 @@ class Batches:
     def memory(self) -> tuple[str, ...]:
         """What nobody waits for and is not known to be in a table, as ``recall`` takes it."""
         with self._lock:
-            every = [*self._joining, *itertools.chain.from_iterable(self._waiting.values())]
+            every = [*self._joining, *(item for waiting in self._waiting.values() for item in waiting.values())]
         return tuple({id(item): item.text for item in every if item.deferred}.values())
 
     def recall(self, texts: Iterable[str]) -> None:
@@ -222,11 +226,21 @@ def settle(session: RunSession, run: LakeRun, key: Key) -> None:
         if not waiting:
             return
         try:
-            _join(session, run, key, waiting)
+            for group in _groups(waiting):
+                _join(session, run, key, group)
         except Exception as error:
             _failed(session, run, key, waiting, error)
         finally:
             run.batches.done(waiting)
+
+
+def _groups(waiting: list[Waiting]) -> list[list[Waiting]]:
+    """All at once; or, if times overlap (batches of another size, of a run that is continued), one after the other."""
+    from dbt.adapters.lakehouse.tables.staging import instant
+
+    ranges = sorted((instant(item.staged.range.start), instant(item.staged.range.end)) for item in waiting)
+    overlap = any(one[1] > other[0] for one, other in itertools.pairwise(ranges))
+    return [[item] for item in waiting] if overlap else [waiting]
 
 
 def _failed(session: RunSession, run: LakeRun, key: Key, waiting: Sequence[Waiting], error: Exception) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+import urllib3
+
 from dbt.adapters.lakehouse.catalog.model import Entry
 from dbt.adapters.lakehouse.errors import JobCancelled, LakehouseError, ServiceError
 from dbt.adapters.lakehouse.jobs.job import LogLine, Progress, Watch
@@ -20,6 +22,8 @@ from dbt.adapters.lakehouse.tables.values import Column
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_SENT_AT_MOST = 5
 
 
 class RemoteSession:
@@ -45,7 +49,9 @@ class RemoteSession:
 
     # talking
 
-    def _send(self, verb: str, body: Body, *, content: str = wire.JSON, stream: bool = False) -> Any:
+    def _send(
+        self, verb: str, body: Body, *, content: str = wire.JSON, stream: bool = False, key: str | None = None
+    ) -> Any:
         if self._cancelled:
             raise JobCancelled("the session was cancelled")
         self._used = True
@@ -54,7 +60,7 @@ class RemoteSession:
             f"{self._path}/{verb}{self._where}",
             body,
             content=content,
-            key=uuid.uuid4().hex,
+            key=key or uuid.uuid4().hex,
             headers={} if self._state is None else {wire.SESSION_HEADER: self._state},
             stream=stream,
         )
@@ -126,11 +132,17 @@ class RemoteSession:
             return self._built(lambda: _open(file), wire.BUILD_WITH_ROWS, watch)
 
     def _built(self, body: Body, content: str, watch: Watch | None) -> Built:
-        response = self._send("build", body, content=content, stream=True)
-        try:
-            return _last(_lines(response), watch)
-        finally:
-            response.release_conn()
+        key = uuid.uuid4().hex
+        for _ in range(_SENT_AT_MOST):
+            response = self._send("build", body, content=content, stream=True, key=key)
+            try:
+                return _last(_lines(response), watch)
+            except (urllib3.exceptions.HTTPError, OSError):
+                # The service ended in the middle of its answer: by its key it knows the build again.
+                continue
+            finally:
+                response.release_conn()
+        raise ServiceError(f"the service broke off {_SENT_AT_MOST} times before it said what came of the build")
 
     # ending
 
