@@ -11,13 +11,14 @@ From the bottom up; imports point down only:
 ``executors``        how workers are reached
 ``catalog``          branches, commits, entries
 ``run``              one transaction: reads one state, publishes once
-``lake``             the seam that the adapter and the command line speak to
+``lake``             the seam that the adapter and the command line speak to; ``lake.connect`` for programs
 ``profile``          a dbt profile as settings, without dbt
 ``impl`` …           dbt's side: adapter, connections, credentials, relations, events
 ``cli``              the ``lakehouse`` command
 ===================  ==============================================================
 
 ``Plugin`` is what dbt looks for; it is resolved on first use, so that workers and the command line import no dbt.
+``connect`` (see ``lake.connect``) reads a lake from Python programs.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
+    if name == "connect":
+        from dbt.adapters.lakehouse.lake.connect import connect
+
+        return connect
     if name != "Plugin":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from dbt.adapters.base.plugin import AdapterPlugin

@@ -22,6 +22,7 @@ from dbt.adapters.lakehouse.lake.remote import wire
 from dbt.adapters.lakehouse.run.session import RunSession
 from dbt.adapters.lakehouse.run.values import Build, Built
 from dbt.adapters.lakehouse.service.asking import Asker
+from dbt.adapters.lakehouse.service.runs import built_before
 
 log = logging.getLogger("lakehouse.service")
 
@@ -57,7 +58,7 @@ async def _events(wish: Build, do: Callable[..., Any], stack: contextlib.ExitSta
 
     def work() -> None:
         try:
-            built, _ = do(lambda session: session.build(wish, watch))
+            built, _ = do(lambda session: built_before(session, wish.name) or session.build(wish, watch))
             put(wire.Event(said=built))
         except LakehouseError as error:
             put(wire.Event(said=wire.error_document(error)))

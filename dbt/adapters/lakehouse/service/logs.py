@@ -11,7 +11,7 @@ from typing import Any
 class JsonLines(logging.Formatter):
     """One JSON object a line."""
 
-    converter = staticmethod(time.gmtime)  # type: ignore[assignment] # as the library's documentation has it
+    converter = staticmethod(time.gmtime)
 
     def format(self, record: logging.LogRecord) -> str:
         """See ``logging.Formatter``."""

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from dbt.adapters.lakehouse.errors import Busy, Unavailable
+
 T = TypeVar("T")
 
 
@@ -36,6 +38,10 @@ class Once:
         try:
             answer = work()
         except BaseException as error:
+            if isinstance(error, Unavailable | Busy):
+                # The same request may come again, and then do better.
+                with self._lock:
+                    self._known.pop(key, None)
             mine.set_exception(error)
             raise
         mine.set_result(answer)

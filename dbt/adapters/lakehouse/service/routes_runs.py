@@ -15,7 +15,7 @@ from dbt.adapters.lakehouse.run.values import Built, RunRequest
 from dbt.adapters.lakehouse.service import replies
 from dbt.adapters.lakehouse.service.asking import Asker, asker
 from dbt.adapters.lakehouse.service.builds import build
-from dbt.adapters.lakehouse.service.runs import HeldRun, HeldSession
+from dbt.adapters.lakehouse.service.runs import HeldRun, HeldSession, built_before
 from dbt.adapters.lakehouse.service.streams import streamed
 from dbt.adapters.lakehouse.tables.values import Column
 
@@ -233,7 +233,7 @@ def _add_writing(routes: APIRouter) -> None:
         """Put a view on the run's branch."""
 
         def work(session: RunSession) -> Built:
-            return session.create_view(
+            return built_before(session, wish.name) or session.create_view(
                 wish.name,
                 wish.sql,
                 node=wish.node,

@@ -10,10 +10,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from dbt.adapters.lakehouse.catalog.base import Catalog
-from dbt.adapters.lakehouse.catalog.model import Commit, RunRecord, RunStatus
+from dbt.adapters.lakehouse.catalog.model import Commit, Key, RunRecord, RunStatus
 from dbt.adapters.lakehouse.errors import (
     ConflictError,
     Denied,
@@ -28,9 +28,10 @@ from dbt.adapters.lakehouse.run.asked import Asked, asked
 from dbt.adapters.lakehouse.run.lifecycle import LakeRun, is_dead, service_owner
 from dbt.adapters.lakehouse.run.session import RunSession
 from dbt.adapters.lakehouse.run.state import Snapshot, State
-from dbt.adapters.lakehouse.run.values import RunMemory, RunRequest
+from dbt.adapters.lakehouse.run.values import Built, Name, RunMemory, RunRequest
 from dbt.adapters.lakehouse.service.once import Once
 from dbt.adapters.lakehouse.service.policy import Principal
+from dbt.adapters.lakehouse.service.store import ServiceStore
 from dbt.adapters.lakehouse.settings import LakeSettings
 
 log = logging.getLogger("lakehouse.service")
@@ -39,22 +40,6 @@ T = TypeVar("T")
 
 IDLE_SECONDS = 300.0
 """After this much silence a session that belongs to no run is closed; its next request makes it anew."""
-
-
-class RunMemories(Protocol):
-    """Where what runs must remember beyond the catalog outlives the process."""
-
-    def save_run_state(self, run_id: str, user: str, json: str) -> None:
-        """Remember, instead of what was remembered of that run before."""
-        ...
-
-    def run_state(self, run_id: str) -> tuple[str, str] | None:
-        """User and state of a run."""
-        ...
-
-    def forget_run_state(self, run_id: str) -> None:
-        """Idempotent."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,13 +104,12 @@ class HeldSession:
 class HeldRun:
     """A client's run between its requests."""
 
-    def __init__(self, run: LakeRun, user: str, memories: RunMemories, *, resumed: bool) -> None:
+    def __init__(self, run: LakeRun, user: str, memories: ServiceStore, *, resumed: bool) -> None:
         self.run = run
         self.user = user
         self.seen_at = time.monotonic()
         self.sessions: dict[str, HeldSession] = {}
         self.once = Once()
-        self.gone: str | None = None
         self._memories = memories
         self._saved: RunMemory | None = run.memory if resumed else None
         self._lock = threading.RLock()
@@ -146,10 +130,11 @@ class HeldRun:
             return held
 
     def check(self) -> None:
-        """Raise if this run was given up."""
+        """Raise if this run was given up, or ended otherwise."""
         self.seen_at = time.monotonic()
-        if self.gone is not None:
-            raise ConflictError(self.gone)
+        record = self.run.record
+        if record is not None and record.status in (RunStatus.FAILED, RunStatus.ABANDONED):
+            raise _ended(record, record.id)
 
     def remember(self) -> None:
         """Keep what a new process would have to know, if that changed."""
@@ -157,6 +142,7 @@ class HeldRun:
         if memory == self._saved:
             return
         with self._lock:
+            memory = self.run.memory  # again: it may have changed while another request was saving its own
             remembered = Remembered(request=self.run.request, memory=memory)
             text = wire.dump(Remembered, remembered).decode()
             self._memories.save_run_state(self.run.request.id, self.user, text)
@@ -186,14 +172,33 @@ class HeldRun:
     def publish(self, nodes: Mapping[str, Any]) -> Commit | None:
         """See ``Run.publish``; what was published already is answered as it was then."""
         self.check()
-        record = self.run.record
-        if record is not None and record.status in (RunStatus.FAILED, RunStatus.ABANDONED):
-            raise ConflictError(
-                f"run {record.id[:8]} is {record.status}: {record.error}; what it built is on branch {record.branch!r}"
-            )
-        if record is not None and record.status is RunStatus.PUBLISHED:
-            return self.run.catalog.resolve(record.published) if record.published is not None else None
         return self.run.publish(nodes)
+
+
+def _ended(record: RunRecord | None, run_id: str) -> LakehouseError:
+    """Why a run is not there: given up meanwhile, or never opened."""
+    if record is None or record.id != run_id:
+        return NotInLake(f"no run {run_id!r} is open here: it was never opened, or its client was silent for too long")
+    error = f": {record.error}" if record.error else ""
+    return ConflictError(
+        f"run {run_id[:8]} is {record.status}{error}; what it built is on branch {record.branch!r}, "
+        "and `dbt retry` continues it"
+    )
+
+
+def built_before(session: RunSession, name: Name) -> Built | None:
+    """What an earlier process built for the request that is worked on now, if it did."""
+    request = asked.get()
+    commit = request.done.get(0) if request is not None else None
+    if commit is None or session.run is None:
+        return None
+    key = Key(name.schema, name.name)
+    entry = session.run.catalog.lookup(commit.id, [key])[key]
+    return Built(
+        entry=entry,
+        rows_written=commit.provenance.get("rows_written") or 0,
+        rows_deleted=commit.provenance.get("rows_deleted") or 0,
+    )
 
 
 def lost() -> SessionLost:
@@ -237,7 +242,7 @@ class Runs:
         self,
         settings: LakeSettings,
         executor: Executor,
-        memories: RunMemories,
+        memories: ServiceStore,
         *,
         lease: float,
     ) -> None:
@@ -279,8 +284,10 @@ class Runs:
         if held is None:
             with self._opening_lock(run_id):
                 held = self._find(principal, catalog, run_id)
-        if held is None or held.user != principal.user:
-            raise NotInLake(f"no run {run_id!r} of user {principal.user!r} is open here")
+        if held is None:
+            raise _ended(catalog.run(run_id), run_id)
+        if held.user != principal.user:
+            raise Denied(f"run {run_id!r} belongs to another user")
         held.seen_at = time.monotonic()
         return held
 
@@ -384,9 +391,7 @@ class Runs:
     def _give_up(self, run_id: str, held: HeldRun) -> None:
         reason = f"its client was silent for {self.lease:.0f} s"
         record = held.run.record
-        if record is None or record.status is RunStatus.OPEN:
-            branch = f"; what it built is on branch {record.branch!r}, and `dbt retry` continues it" if record else ""
-            held.gone = f"run {run_id[:8]} was given up: {reason}{branch}"
+        if record is not None and record.status is RunStatus.OPEN:
             log.warning("run %s is abandoned: %s", run_id, reason)
         held.cancel()
         with contextlib.suppress(LakehouseError):
@@ -399,10 +404,13 @@ class Runs:
 
     def _sweep_catalog(self, catalog: Catalog) -> None:
         """Runs that no request has come for since this process started, and those of processes that are gone."""
+        before = datetime.now(UTC) - timedelta(seconds=self.lease)
+        for kept in self._memories.run_states():
+            if kept.run not in self._runs and kept.saved_at < before:
+                self._memories.forget_run_state(kept.run)
         for record in catalog.runs():
             if record.id not in self._runs and is_dead(record, lease=timedelta(seconds=self.lease)):
                 abandon(catalog, record)
-                self._memories.forget_run_state(record.id)
 
     def close(self) -> None:
         """End all sessions; the runs stay as they are, for the next process."""

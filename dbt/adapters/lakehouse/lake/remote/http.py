@@ -15,6 +15,7 @@ from typing import IO, Any
 import urllib3
 
 from dbt.adapters.lakehouse.errors import (
+    Busy,
     ConfigError,
     LakehouseError,
     ServiceError,
@@ -88,7 +89,7 @@ class Http:
         Every request may be sent twice: it changes nothing, or carries a key by which the service knows it again.
         """
         sent = self._headers(content if body is not None else None, key, headers)
-        waiting = _Patience(self, patience)
+        waiting = Patience(self, patience)
         while True:
             sent["Lakehouse-Attempt"] = str(waiting.attempts)
             try:
@@ -97,7 +98,10 @@ class Http:
                         method, self.url + path, body=data, headers=sent, preload_content=not stream, redirect=False
                     )
             except (urllib3.exceptions.HTTPError, OSError) as error:
-                waiting.after(self._explain(error))
+                broken, again = self._explain(error)
+                if not again:
+                    raise broken from error
+                waiting.after(broken)
                 continue
             problem = self._problem(response)
             if problem is None:
@@ -143,7 +147,7 @@ class Http:
         if document is None:
             return ServiceError(f"the service at {self.url} answered HTTP {response.status} and no reason"), False
         error = wire.error_of(document)
-        return error, isinstance(error, Unavailable)
+        return error, isinstance(error, Unavailable | Busy)
 
     def _skew(self, api: str, version: str) -> VersionSkew:
         newer = api.isdigit() and int(api) > wire.API
@@ -153,20 +157,25 @@ class Http:
             f"(protocol {wire.API}); {side}"
         )
 
-    def _explain(self, error: Exception) -> Unreachable:
-        """What a connection that broke, or never came about, means for people."""
+    def _explain(self, error: Exception) -> tuple[Unreachable, bool]:
+        """What a connection that broke, or never came about, means for people, and whether to try again."""
         text = f"{type(error).__name__}: {error}"
         if isinstance(error, urllib3.exceptions.SSLError):
             return _tls_error(self.url, str(error))
         if isinstance(error, urllib3.exceptions.NameResolutionError):
             host = urllib3.util.parse_url(self.url).host
-            return _Final(f"the service {self.url} cannot be reached: no host is called {host!r}")
-        return Unreachable(f"the service at {self.url} does not answer: {text}")
+            return Unreachable(f"the service {self.url} cannot be reached: no host is called {host!r}"), self._seen
+        return Unreachable(f"the service at {self.url} does not answer: {text}"), True
 
     @property
     def patience(self) -> float:
         """How long a request is sent again."""
         return PATIENCE_SECONDS if self._seen else FIRST_PATIENCE_SECONDS
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is used no more."""
+        return self._closed.is_set()
 
     def wait(self, seconds: float) -> None:
         """Wait before another attempt."""
@@ -179,14 +188,10 @@ class Http:
         self._pool.clear()
 
 
-class _Final(Unreachable):
-    """Trying again would not help."""
-
-
-class _Patience:
+class Patience:
     """Counts the attempts of one request and waits between them, longer each time."""
 
-    def __init__(self, http: Http, patience: float | None) -> None:
+    def __init__(self, http: Http, patience: float | None = None) -> None:
         self._http = http
         self._patience = patience
         self._started: float | None = None
@@ -200,8 +205,6 @@ class _Patience:
             self._started = now
         gone = now - self._started
         patience = self._http.patience if self._patience is None else self._patience
-        if isinstance(error, _Final):
-            raise error
         pause = min(0.1 * 2 ** (self.attempts - 1), 3.0)
         if retry_after is not None and retry_after.isdigit():
             pause = max(pause, min(float(retry_after), 10.0))
@@ -262,12 +265,12 @@ def _tls(ca: str | None) -> ssl.SSLContext:
         raise ConfigError(f"profile key 'service_ca' is {ca!r}, which holds no certificates: {error}") from error
 
 
-def _tls_error(url: str, text: str) -> Unreachable:
+def _tls_error(url: str, text: str) -> tuple[Unreachable, bool]:
     if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER_FAILURE" in text:
-        return _Final(f"what answers at {url} does not speak TLS; is it http:// instead?")
+        return Unreachable(f"what answers at {url} does not speak TLS; is it http:// instead?"), False
     if "CERTIFICATE_VERIFY_FAILED" in text:
-        return _Final(
+        return Unreachable(
             f"the certificate of {url} is not trusted: {text}; name the file of its authority as 'service_ca' in the "
             "profile, or in SSL_CERT_FILE"
-        )
-    return Unreachable(f"TLS with {url} failed: {text}")
+        ), False
+    return Unreachable(f"TLS with {url} failed: {text}"), True

@@ -101,8 +101,18 @@ class Batches:
 
     def table(self) -> pa.Table:
         """All rows in plain Arrow types. Raises what the service met while it made them."""
-        try:
+        with self._errors():
             return self.reader().read_all()
+
+    def plain(self) -> Iterator[pa.RecordBatch]:
+        """Batches in plain Arrow types, as they arrive. Raises what the service met while it made them."""
+        with self._errors():
+            yield from self.reader()
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
         except Exception:
             if self.error is not None:  # on its way through DuckDB it has become one of DuckDB's own
                 raise self.error from None

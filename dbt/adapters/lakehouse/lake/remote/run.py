@@ -51,7 +51,7 @@ class RemoteRun:
             threading.Thread(target=self._beat, args=(pause,), name="lakehouse-heartbeat", daemon=True).start()
 
     def _beat(self, pause: float) -> None:
-        while not self._heart.wait(pause):
+        while not (self._heart.wait(pause) or self._http.closed):
             # One that does not arrive is followed by the next; the run's own requests would notice a service that is gone.
             with contextlib.suppress(LakehouseError):
                 self._http.send("POST", f"{self._path}/heartbeat", patience=pause)

@@ -64,7 +64,7 @@ class RemoteSession:
             headers={} if self._state is None else {wire.SESSION_HEADER: self._state},
             stream=stream,
         )
-        self._state = response.headers.get(wire.SESSION_HEADER)
+        self._state = response.headers.get(wire.SESSION_HEADER, self._state)
         return response
 
     def _ask(self, verb: str, request: Any, answer: Any) -> Any:
