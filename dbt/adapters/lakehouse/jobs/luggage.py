@@ -19,6 +19,14 @@ _NUMBERS = itertools.count()
 _FILE = "__lakehouse_session"
 _VARIABLES = "variables"
 _OWN = "database_name IN ('temp', 'memory') AND NOT internal"
+_SEQUENCES = (
+    "SELECT database_name, schema_name, sequence_name, if(temporary, replace(sql, 'CREATE SEQ', 'CREATE TEMP SEQ'), sql) "
+    "FROM duckdb_sequences() WHERE database_name IN ('temp', 'memory')"
+)
+_INDEXES = (
+    "SELECT database_name, schema_name, index_name, sql FROM duckdb_indexes() "
+    "WHERE database_name IN ('temp', 'memory') AND sql IS NOT NULL"
+)
 _REPEATED = frozenset({"macro", "function", "type"})
 
 
@@ -27,7 +35,7 @@ class Luggage:
 
     def __init__(self) -> None:
         self._repeated: list[str] = []
-        self._views: list[tuple[str, str]] = []
+        self._views: dict[str, str] = {}
         self.heavy = False
         """Whether there may be tables, views or variables."""
 
@@ -46,20 +54,12 @@ class Luggage:
         """Put the session's tables and variables into a file in the folder; None if there are none."""
         if not self.heavy:
             return None
-        views = cursor.execute(f"SELECT database_name, schema_name, view_name, sql FROM duckdb_views() WHERE {_OWN}")
-        known = {name for name, _ in self._views}
-        for database, schema, view, sql in views.fetchall():
-            name = ".".join(map(quote, (database, schema, view)))
-            if name not in known:
-                self._views.append((name, sql))
+        found = cursor.execute(f"SELECT view_name, sql FROM duckdb_views() WHERE {_OWN} AND temporary").fetchall()
+        self._views.update({name.lower(): sql for name, sql in found})
         tables = _tables(cursor)
-        sequences = cursor.execute(f"SELECT sql FROM duckdb_sequences() WHERE {_OWN.replace(' AND NOT internal', '')}")
-        orders = [("sequence", "", "", "", sql) for (sql,) in sequences.fetchall()]
+        orders = [("sequence", *row) for row in cursor.execute(_SEQUENCES).fetchall()]
         orders += [("table", *table) for table in tables]
-        indexes = cursor.execute(
-            f"SELECT database_name, schema_name, sql FROM duckdb_indexes() WHERE {_OWN.replace(' AND NOT internal', '')}"
-        )
-        orders += [("index", database, schema, "", sql) for database, schema, sql in indexes.fetchall() if sql]
+        orders += [("index", *row) for row in cursor.execute(_INDEXES).fetchall()]
         variables = [row[0] for row in cursor.execute("SELECT name FROM duckdb_variables()").fetchall()]
         if not orders and not variables:
             return None
@@ -116,15 +116,17 @@ class Luggage:
 
     def settle(self, cursor: duckdb.DuckDBPyConnection) -> None:
         """Make the session's views, once what they read is bound; those that cannot be made wait for another job."""
-        waiting = []
-        for name, sql in self._views:
-            try:
+        for name, sql in list(self._views.items()):
+            with contextlib.suppress(duckdb.BinderException, duckdb.CatalogException):
                 cursor.execute(sql)
-            except duckdb.InterruptException:
-                raise
-            except duckdb.Error:
-                waiting.append((name, sql))
-        self._views = waiting
+                del self._views[name]
+
+    def drop_waiting(self, sql: str) -> bool:
+        """Whether a statement dropped a view that waits to be made, which DuckDB would not find."""
+        tokens = [token for token in tokenize(sql) if token.word not in ("if", "exists")]
+        if [token.word for token in tokens[:2]] != ["drop", "view"] or len(tokens) < 3:
+            return False
+        return self._views.pop(tokens[-1].name.lower(), None) is not None
 
 
 def _tables(cursor: duckdb.DuckDBPyConnection) -> list[Any]:

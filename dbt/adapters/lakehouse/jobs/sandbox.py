@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,6 @@ class Needs:
     outside: tuple[str, ...] = ()
     cpus: int | None = None
     memory: str | None = None
-    python: bool = False
     settings: tuple[str, ...] = ()
 
     def covers(self, other: Needs) -> bool:
@@ -55,9 +55,10 @@ class Needs:
 class Sandbox:
     """Makes the engines of one worker: another one whenever a job needs other files. A spare one is kept at hand."""
 
-    def __init__(self, settings: LakeSettings, first: Instance) -> None:
+    def __init__(self, settings: LakeSettings) -> None:
         refuse_vague(settings.external_access)
         self._settings = settings
+        first = Instance(settings)
         self._spare = _Spare(settings, first)
         self._rules = Rules(functions=_table_functions(first.connection))
         self._now: Needs | None = None
@@ -88,6 +89,7 @@ class Sandbox:
         if engine is not None:
             self._spare.discard(engine.instance)
         self._now, self._said = needs, said
+        self._spare.prepare(_LONG)
         return fresh
 
     def _open(
@@ -96,8 +98,12 @@ class Sandbox:
         instance.limit(needs.cpus, needs.memory)
         fresh = Engine(self._settings, instance)
         connection = self.entering = fresh.cursor(*needs.home)
-        for statement in (*_PROGRESS, *needs.settings):
+        for statement in _PROGRESS:
             connection.execute(statement)
+        for statement in needs.settings:
+            # Nothing of a user's but this runs before the locks are on.
+            if [found.type for found in connection.extract_statements(statement)] == [duckdb.StatementType.SET]:
+                connection.execute(statement)
         packed: Path | None = None
         if engine is not None and cursor is not None:
             packed = self._luggage.pack(cursor, engine.instance.folder)
@@ -108,7 +114,7 @@ class Sandbox:
     def _lock(self, instance: Instance, needs: Needs, packed: Path | None) -> None:
         """One-way: from here on the instance opens these files and no others, and nobody changes its configuration."""
         execute = instance.connection.execute
-        execute(f"SET python_enable_replacements = {'true' if needs.python else 'false'}")
+        execute("SET python_enable_replacements = false")
         if ANYWHERE not in needs.outside:
             extra = [str(packed), f"{packed}.wal"] if packed is not None else []
             folders = [*needs.writes, *needs.outside]
@@ -127,7 +133,6 @@ class Sandbox:
                     f"{job.label} declares external_access, and this service allows none; "
                     "ask its operator to set `external_access` to the URLs and folders that models may read (or to '*')"
                 )
-        python = getattr(job.action, "python", None) is not None
         return Needs(
             home=(job.database, job.default_schema),
             reads=_files(job),
@@ -135,7 +140,6 @@ class Sandbox:
             outside=outside,
             cpus=job.resources.cpus,
             memory=job.resources.memory,
-            python=python,
             settings=said,
         )
 
@@ -157,7 +161,9 @@ class Sandbox:
         self._luggage.note(sql)
 
     def without_settings(self, sql: str) -> str | None:
-        """What is left of a query's text without changes of settings, which were made with the DuckDB; None if nothing is."""
+        """What is left to do of a query's text, of which settings were changed when the DuckDB was made; None if nothing is."""
+        if self._luggage.drop_waiting(sql):
+            return None
         if not settings_in(sql):
             return sql
         rest = others(sql)
@@ -182,7 +188,7 @@ class Sandbox:
             self._now = None
             self._said = {}
             self._luggage = Luggage()
-        self._spare.prepare()
+        self._spare.prepare(_SOON)
 
     def close(self) -> None:
         """Stop the spare."""
@@ -277,7 +283,9 @@ def folders_of(location: str, names: Iterable[str]) -> list[str]:
     from dbt.adapters.lakehouse.tables import parquet
 
     storage = storage_for(location)
-    return [storage.duckdb_path(folder) for name in names for folder in parquet.folders(location, name)]
+    written = [storage.duckdb_path(folder) for name in names for folder in parquet.folders(location, name)]
+    # On S3 files are sent from DuckDB's own folder. A prefix there must never be allowed: it can lead to any host.
+    return [folder for folder in written if folder.startswith("/")]
 
 
 @contextlib.contextmanager
@@ -337,6 +345,13 @@ def _check_rows(rules: Rules, connection: duckdb.DuckDBPyConnection, sql: str | 
         rules.expression(check, "a constraint")
 
 
+_LONG, _SOON = 0.05, 0.003
+"""Seconds after which the next DuckDB is made: while a job runs, if it takes longer than most; else when it has answered.
+
+Python does nothing else meanwhile, so that neither the start of a job nor its answer shall meet it.
+"""
+
+
 class _Spare:
     """A DuckDB that is ready before it is wanted, and the end of those that were."""
 
@@ -344,44 +359,65 @@ class _Spare:
         self._settings = settings
         self._ready: Instance | None = first
         self._gone: list[Instance] = []
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
+        self._due = 0.0
+        self._moved = threading.Condition()
+        self._making = False
         self._closed = False
 
     def take(self) -> Instance:
         """A DuckDB that nobody has used."""
-        self._wait()
-        ready, self._ready = self._ready, None
+        with self._moved:
+            self._due = 0.0
+            self._moved.notify_all()
+            while self._making:
+                self._moved.wait()
+            ready, self._ready = self._ready, None
         return ready or Instance(self._settings)
 
     def discard(self, instance: Instance) -> None:
         """Close one that was used, when there is time."""
         self._gone.append(instance)
 
-    def prepare(self) -> None:
-        """Do both in the background."""
-        if self._closed or (self._ready is not None and not self._gone):
-            return
-        self._wait()
-        self._thread = threading.Thread(target=self._work, name="lakehouse-spare", daemon=True)
-        self._thread.start()
+    def prepare(self, after: float) -> None:
+        """Do both in the background, in so many seconds."""
+        due = time.monotonic() + after
+        if self._making:
+            self._hurry(min(due, self._due))
+        elif not self._closed and (self._ready is None or self._gone):
+            self._due, self._making = due, True
+            # No daemon: a process that ends while DuckDB starts or stops in a thread would be aborted.
+            thread = threading.Thread(target=self._work, name="lakehouse-spare")
+            self._threads = [*(t for t in self._threads if t.is_alive()), thread]
+            thread.start()
+
+    def _hurry(self, due: float) -> None:
+        with self._moved:
+            self._due = due
+            self._moved.notify_all()
 
     def _work(self) -> None:
-        if self._ready is None:
+        with self._moved:
+            while (left := self._due - time.monotonic()) > 0:
+                self._moved.wait(left)
+        made = self._ready
+        if made is None and not self._closed:
             # What is wrong is said to the job that finds no spare one.
             with contextlib.suppress(Exception):
-                self._ready = Instance(self._settings)
-        while self._gone:
-            self._gone.pop().close()
-
-    def _wait(self) -> None:
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.join()
+                made = Instance(self._settings)
+        with self._moved:
+            self._ready, self._making = made, False
+            self._moved.notify_all()
+        with contextlib.suppress(IndexError):  # another thread took the last one
+            while True:
+                self._gone.pop().close()
 
     def close(self) -> None:
         """Stop all that is left."""
         self._closed = True
-        self._wait()
+        self._hurry(0.0)
+        for thread in self._threads:
+            thread.join()
         for instance in [*self._gone, *([self._ready] if self._ready is not None else [])]:
             instance.close()
         self._gone, self._ready = [], None
