@@ -16,7 +16,6 @@ from dbt.adapters.lakehouse import telemetry
 from dbt.adapters.lakehouse.errors import JobCancelled
 from dbt.adapters.lakehouse.jobs import python_model
 from dbt.adapters.lakehouse.jobs.engine import Engine, duckdb_errors, qualified, quote
-from dbt.adapters.lakehouse.jobs.instance import Instance
 from dbt.adapters.lakehouse.jobs.job import (
     Alter,
     Append,
@@ -27,6 +26,7 @@ from dbt.adapters.lakehouse.jobs.job import (
     JobResult,
     Join,
     Progress,
+    PythonCode,
     Query,
     Sink,
     Stage,
@@ -40,6 +40,8 @@ from dbt.adapters.lakehouse.tables.values import Column, Staged, Written
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from dbt.adapters.lakehouse.jobs.python_process import PythonProcesses
 
 _INTERRUPT_SECONDS = 0.05
 _STAGED = "__lakehouse_rows"
@@ -55,16 +57,24 @@ _COUNTED = (
 )
 
 
+_Isolate = Callable[[PythonCode], "contextlib.AbstractContextManager[pa.Table] | None"]
+"""Gives the rows of a Python model that runs in a process of its own; None for one that does not."""
+
+
 class Worker:
     """A warm engine and, between ``begin`` and ``end``, one session's connection in it.
 
     Temporary tables and settings live as long as the session. One job at a time; ``cancel`` may come from any thread.
     """
 
-    def __init__(self, settings: LakeSettings) -> None:
-        first = Instance(settings)
-        self._sandbox = Sandbox(settings, first) if settings.sandbox else None
-        self._present = Engine(settings, first) if self._sandbox is None else None
+    def __init__(self, settings: LakeSettings, *, isolate_python: bool = False) -> None:
+        """With ``isolate_python`` every Python model runs in a process of its own; else those that need it."""
+        self._settings = settings
+        self._isolate_python = isolate_python
+        self._pythons: PythonProcesses | None = None
+        self._python: _Isolate | None = None
+        self._sandbox = Sandbox(settings) if settings.sandbox else None
+        self._present = Engine(settings) if self._sandbox is None else None
         self._cursor: duckdb.DuckDBPyConnection | None = None
         self._home: tuple[str, str] | None = None
         self._defined: set[str] = set()
@@ -151,6 +161,12 @@ class Worker:
             with telemetry.record() as phases, Monitor(self.progress, watch):
                 result = self._run(job, watch, sink)
             return dataclasses.replace(result, phases=tuple(phases))
+        except BaseException:
+            if self._sandbox is not None and self._cursor is not None:
+                # A statement that failed within a transaction would fail all that the session does after it.
+                with contextlib.suppress(duckdb.Error):
+                    self._cursor.execute("ROLLBACK")
+            raise
         finally:
             self._running.clear()
             self._folders = []
@@ -180,6 +196,7 @@ class Worker:
                 if statement not in self._defined:
                     self._set_up(cursor, statement)
             self._defined.update(job.definitions)
+            self._python = lambda code: self._isolated(code, job, cursor, watch)
             with parquet_names(names):
                 result = self._act(cursor, job, sink)
         if self._sandbox is not None:
@@ -194,6 +211,20 @@ class Worker:
             return False
         self._sandbox.check(self._cursor, job, self._defined)
         return True
+
+    def _isolated(
+        self, code: PythonCode, job: Job, cursor: duckdb.DuckDBPyConnection, watch: Watch | None
+    ) -> contextlib.AbstractContextManager[pa.Table] | None:
+        """The rows of a Python model that runs in a process of its own; None if it is to run in this one."""
+        if not (self._isolate_python or code.isolated or code.packages or code.python_version):
+            return None
+        # Imported late: few models need it.
+        from dbt.adapters.lakehouse.jobs.python_process import Call, PythonProcesses
+
+        if self._pythons is None:
+            self._pythons = PythonProcesses(self._settings, foreign=self._isolate_python)
+        call = Call(code=code, job=job, cursor=cursor, watch=watch, cancelled=self._cancelled.is_set)
+        return self._pythons.rows(call)
 
     def _limit_of(self, job: Job) -> str | None:
         return job.resources.memory or (self._present.instance.own_memory if self._present is not None else None)
@@ -242,7 +273,7 @@ class Worker:
             case Alter():
                 return JobResult(written=_alter(cursor, action))
             case Stage():
-                with _rows(cursor, action) as sql:
+                with _rows(cursor, action, self._python) as sql:
                     return JobResult(staged=_stage(cursor, action, sql))
             case Join():
                 return JobResult(written=_join(cursor, action))
@@ -250,7 +281,7 @@ class Worker:
     def _write(
         self, cursor: duckdb.DuckDBPyConnection, action: Create | Append, write: Callable[[str], Written]
     ) -> JobResult:
-        with _rows(cursor, action) as sql:
+        with _rows(cursor, action, self._python) as sql:
             written = write(sql)
         return JobResult(written=written, rows_affected=written.rows_written)
 
@@ -300,8 +331,12 @@ class Worker:
 class _rows:  # noqa: N801 - used as a function: the rows of SQL or of a Python model, as a SELECT
     """Context in which a SELECT gives the rows of a query or of a Python model."""
 
-    def __init__(self, cursor: duckdb.DuckDBPyConnection, action: Create | Append | Stage) -> None:
+    def __init__(
+        self, cursor: duckdb.DuckDBPyConnection, action: Create | Append | Stage, isolate: _Isolate | None
+    ) -> None:
         self._cursor, self._sql, self._python, self._arrow = cursor, action.sql, action.python, action.arrow
+        self._isolate = isolate
+        self._kept = contextlib.ExitStack()
         self._staged = False
 
     def __enter__(self) -> str:
@@ -315,9 +350,19 @@ class _rows:  # noqa: N801 - used as a function: the rows of SQL or of a Python 
             self._cursor.execute(f"CREATE OR REPLACE TEMP TABLE {_STAGED} AS {self._sql}")
             self._staged = True
             return f"SELECT * FROM {_STAGED}"
-        return python_model.expose(python_model.run_model(self._python, self._cursor), self._cursor)
+        isolated = self._isolate(self._python) if self._isolate is not None else None
+        if isolated is None:
+            return python_model.expose(python_model.run_model(self._python, self._cursor), self._cursor)
+        with contextlib.ExitStack() as opened:
+            sql = python_model.expose(opened.enter_context(isolated), self._cursor)
+            self._kept = opened.pop_all()
+        return sql
 
     def __exit__(self, *_: object) -> None:
+        with self._kept:
+            self._clear()
+
+    def _clear(self) -> None:
         if self._staged:
             self._cursor.execute(f"DROP TABLE IF EXISTS {_STAGED}")
         if self._python is not None or self._arrow is not None:
