@@ -41,11 +41,18 @@ def ask(sql: str, **rest: Any) -> Job:
     return Job(key="k", database="lake", default_schema="main", action=action, **rest)
 
 
-@pytest.fixture(scope="module", params=EXECUTORS)
+@pytest.fixture(scope="module", params=[*EXECUTORS, "pool in sandbox"])
 def executor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executor]:
     folder = tmp_path_factory.mktemp("spill")
-    settings = LakeSettings(warehouse="", catalog="", workers=2, memory_limit="300MB", temp_directory=str(folder))
-    made = EXECUTORS[request.param](settings)
+    settings = LakeSettings(
+        warehouse="",
+        catalog="",
+        workers=2,
+        memory_limit="300MB",
+        temp_directory=str(folder),
+        sandbox="sandbox" in request.param,
+    )
+    made = EXECUTORS[request.param.split()[0]](settings)
     yield made
     made.close()
     assert list(folder.iterdir()) == []
@@ -110,10 +117,12 @@ def test_errors_are_those_of_the_tree(lease: Lease) -> None:
 def test_sessions_keep_their_tables_and_settings_to_themselves(executor: Executor) -> None:
     first, second = executor.lease(), executor.lease()
     first.run(ask("CREATE TEMP TABLE mine AS SELECT 1 AS a"))
-    first.run(ask("SET search_path = 'temp.main'"))
+    first.run(ask("SET VARIABLE mine = 7"))
     second.run(ask("CREATE TEMP TABLE mine AS SELECT 2 AS a"))
     assert first.run(ask("FROM mine")).rows == [(1,)]
     assert second.run(ask("FROM mine")).rows == [(2,)]
+    assert first.run(ask("SELECT getvariable('mine')")).rows == [(7,)]
+    assert second.run(ask("SELECT getvariable('mine')")).rows == [(None,)]
     first.release()
     second.release()
     third = executor.lease()

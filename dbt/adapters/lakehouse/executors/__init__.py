@@ -11,6 +11,7 @@
 ``limits``          what a pool has, and what of it a job gets
 ``retries``         which failures pass by themselves
 ``records``         what is remembered of jobs
+``discard``         files of a job whose result nobody wants
 ``folder``          where workers spill
 ``worker_process``  the pool's side of a worker process
 ``process``         what a worker process runs

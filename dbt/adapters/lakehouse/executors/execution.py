@@ -210,8 +210,8 @@ class Execution:
         if error is None:
             self._note(None)
         self._slot = None
-        self._ended(self)
         self._set(_state(error), finished_at=time.time(), error=None if error is None else error_to_json(error))
+        self._ended(self)
 
     def finish(self, error: LakehouseError | None) -> LakehouseError | None:
         """The end of a stream; what to raise instead of its error."""

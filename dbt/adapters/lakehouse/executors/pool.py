@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from dbt.adapters.lakehouse.errors import Busy, ConfigError, JobCancelled, LakehouseError
 from dbt.adapters.lakehouse.executors.base import Requester
+from dbt.adapters.lakehouse.executors.discard import discard
 from dbt.adapters.lakehouse.executors.execution import Execution, PoolStream
 from dbt.adapters.lakehouse.executors.folder import PoolFolder
 from dbt.adapters.lakehouse.executors.limits import Budget, PoolOptions
@@ -70,8 +71,7 @@ class PoolExecutor:
     ) -> _T:
         """Let a lease's job go its way; ``began`` is told of it before it is queued."""
         self._budget.part(job)
-        if job.resources.max_memory is not None:
-            self._budget.part(job, more=True) if self._budget.more(job) else None
+        self._budget.more(job)
         execution = Execution(
             self._slots, self._budget, self._options, self.log, session, requester, job, watch, self._ended
         )
@@ -124,7 +124,7 @@ class PoolExecutor:
         except LakehouseError:
             pass
         else:
-            _discard(result)
+            discard(job.action, result)
         finally:
             lease.release()
         again = self.log.get(job.key)
@@ -164,10 +164,6 @@ class PoolExecutor:
             execution.cancel()
         self._slots.close()
         self._folder.close()
-
-
-def _discard(result: JobResult) -> None:
-    """Remove the files that a job wrote and nobody will commit."""
 
 
 class PoolLease:

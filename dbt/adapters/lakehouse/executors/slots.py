@@ -16,6 +16,7 @@ from dbt.adapters.lakehouse.executors.limits import Budget, PoolOptions, Share, 
 from dbt.adapters.lakehouse.executors.queue import FairQueue, Ticket
 from dbt.adapters.lakehouse.executors.worker_process import WorkerProcess
 from dbt.adapters.lakehouse.settings import LakeSettings
+from dbt.adapters.lakehouse.storage import worker_environment
 
 _TELL_SECONDS = 1.0
 _TICK_SECONDS = 0.1
@@ -154,7 +155,7 @@ class Slots:
         number = self.cold_starts = self.cold_starts + 1
         folder = self._folder / f"worker-{number}-{id(slot):x}"
         try:
-            start = self._starter.submit(WorkerProcess, self._settings, folder, self._options.environment)
+            start = self._starter.submit(WorkerProcess, self._settings, folder, self._environment())
             slot.process = process = start.result()
             with self._lock:
                 self._all.add(process)
@@ -165,6 +166,10 @@ class Slots:
         except BaseException:
             self.give_back(slot, usable=False)
             raise
+
+    def _environment(self) -> dict[str, str]:
+        reached = worker_environment(self._settings.warehouse, self._settings.storage_options)
+        return {**reached, **self._options.environment}
 
     def begin(self, slot: Slot, timeout: float | None) -> None:
         """The attempt starts now: its limits hold from here on."""

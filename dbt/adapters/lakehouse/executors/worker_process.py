@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import select
 import shutil
@@ -29,6 +30,7 @@ from dbt.adapters.lakehouse.jobs.job import (
 )
 from dbt.adapters.lakehouse.jobs.rows import ArrowRows
 from dbt.adapters.lakehouse.settings import LakeSettings
+from dbt.adapters.lakehouse.storage import worker_environment
 from dbt.adapters.lakehouse.tables.values import Column
 
 _MODULE = "dbt.adapters.lakehouse.executors.process"
@@ -37,6 +39,9 @@ _START_SECONDS = 60
 _STOP_SECONDS = 2
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _LINE = 8192
+_SAID = 50
+_LAST = 5
+_DUMP = ("Current thread 0x", "Thread 0x")
 
 
 class WorkerProcess:
@@ -58,7 +63,9 @@ class WorkerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=_environment(folder, environment),
+                env=_environment(
+                    folder, {**worker_environment(settings.warehouse, settings.storage_options), **environment}
+                ),
                 cwd=folder,
                 pass_fds=[other.fileno()],
                 start_new_session=True,
@@ -176,7 +183,7 @@ class WorkerProcess:
             self.kill(ours=False)
             with contextlib.suppress(OSError, ValueError):
                 self._drain(lambda event: said.append(str(event)))
-            raise Died(self._process.wait(), said[-5:]) from error
+            raise Died(self._process.wait(), said) from error
 
     def cancel(self) -> None:
         """Interrupt the job; the process is of no use afterwards."""
@@ -236,7 +243,9 @@ class Died(WorkerDied):
     def __init__(self, code: int, said: list[str]) -> None:
         self.signal = -code if code < 0 else 0
         how = f"was killed by {signal.Signals(self.signal).name}" if self.signal else f"exited with code {code}"
-        last = f"; it said last: {' | '.join(said)}" if said else ""
+        # Python's own dump of its threads is for the log.
+        words = [line for line in itertools.takewhile(lambda line: not line.startswith(_DUMP), said) if line.strip()]
+        last = f"; it said last: {' | '.join(words[-_LAST:])}" if words else ""
         super().__init__(f"the worker process {how}{last}")
 
 
@@ -305,7 +314,7 @@ def _listening(watch: Watch, said: list[str]) -> Watch:
     def listen(event: Progress | LogLine) -> None:
         if isinstance(event, LogLine):
             said.append(event.text)
-            del said[:-5]
+            del said[:-_SAID]
         watch(event)
 
     return listen
