@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -19,9 +20,10 @@ from dbt.adapters.lakehouse.catalog.sql_catalog import SqlCatalog
 from dbt.adapters.lakehouse.errors import ConfigError, Denied, Unauthenticated
 from dbt.adapters.lakehouse.run.values import Build, Name, PythonSource
 from dbt.adapters.lakehouse.service import tokens
+from dbt.adapters.lakehouse.service.audit import AuditEntry
 from dbt.adapters.lakehouse.service.policy import Policy, Role
 from dbt.adapters.lakehouse.service.store import ServiceStore
-from dbt.adapters.lakehouse.service.token_gate import FRESH_SECONDS, TokenGate
+from dbt.adapters.lakehouse.service.token_gate import FRESH_SECONDS, REFUSALS, TokenGate
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +185,25 @@ def test_tokens_are_used_and_revoked_by_many_at_once(catalog: SqlCatalog, store:
             assert kept_out
             assert max(got_in) <= revoked.result() + FRESH_SECONDS
             assert min(kept_out) > max(got_in)
+
+
+def test_strangers_do_not_fill_the_audit_log(gate: TokenGate, store: ServiceStore, monkeypatch) -> None:
+    for _ in range(200):
+        with pytest.raises(Unauthenticated):
+            gate.authenticate("hello")
+    assert len(store.audit()) == REFUSALS
+    monkeypatch.setattr(gate, "_refusals_until", 0.0)
+    with pytest.raises(Unauthenticated):
+        gate.authenticate("hello")
+    assert f"{200 - REFUSALS} refusals before this one" in (store.audit(limit=1)[0].reason or "")
+
+
+def test_what_is_audited_is_in_the_log_too(store: ServiceStore, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "lakehouse.audit"):
+        store.record(AuditEntry(verb="commit", outcome="granted", ref="dev/ann", user="ann", request="r7"))
+    [line] = caplog.records
+    assert line.getMessage() == "granted commit"
+    assert (line.fields["ref"], line.fields["user"], line.fields["request"]) == ("dev/ann", "ann", "r7")  # type: ignore[attr-defined]
 
 
 def test_last_use_is_remembered_coarsely(gate: TokenGate, store: ServiceStore) -> None:

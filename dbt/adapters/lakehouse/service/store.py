@@ -5,6 +5,7 @@ Each verb is one transaction. Safe for use by several threads and processes at o
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,9 @@ from dbt.adapters.lakehouse.service.tokens import USED_COARSENESS, Token
 
 if TYPE_CHECKING:
     from dbt.adapters.lakehouse.catalog.sql_database import Database
+
+
+_log = logging.getLogger("lakehouse.audit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,6 +224,7 @@ class _AuditWriter:
                 self._write_all()
         if mine.error is not None:
             raise mine.error
+        _log.info("%s %s", entry.outcome, entry.verb, extra={"fields": _log_fields(entry)})
 
     def _write_all(self) -> None:
         with self._lock:
@@ -315,6 +320,10 @@ def _audit_entry(row: sa.Row[Any]) -> AuditEntry:
         request=row.request,
         time=datetime.fromisoformat(row.time),
     )
+
+
+def _log_fields(entry: AuditEntry) -> dict[str, Any]:
+    return {name: value for name, value in vars(entry).items() if name not in ("time", "verb", "outcome")}
 
 
 def _run_state(row: sa.Row[Any]) -> RunState:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 FRESH_SECONDS = 1.0
 """How long a token that was found valid is not looked up again; a revocation takes this long at most."""
 
+REFUSALS = 20
+REFUSAL_SECONDS = 10.0
+"""So many refusals of tokens are written down in so many seconds; of more, only the number."""
+
 _REMEMBERED = 10_000
 
 _REFUSED = (
@@ -41,6 +45,8 @@ class TokenGate:
         self.policy = policy
         self._lock = threading.Lock()
         self._fresh: OrderedDict[str, tuple[float, Principal]] = OrderedDict()
+        self._refusals = self._skipped = 0
+        self._refusals_until = 0.0
         self._sights: OrderedDict[tuple[str, str], Sight] = OrderedDict()
 
     def authenticate(self, token: str) -> Principal:
@@ -85,8 +91,25 @@ class TokenGate:
         return Principal(user=token.user, role=token.role, token=identity)
 
     def _refused(self, reason: str, token: str | None = None, user: str | None = None) -> Unauthenticated:
-        self.store.record(AuditEntry(verb="authenticate", outcome="denied", user=user, token=token, reason=reason))
+        skipped = self._to_write_down()
+        if skipped is not None:
+            if skipped:
+                reason += f" ({skipped} refusals before this one are not written down)"
+            self.store.record(AuditEntry(verb="authenticate", outcome="denied", user=user, token=token, reason=reason))
         return Unauthenticated(_REFUSED)
+
+    def _to_write_down(self) -> int | None:
+        """Whether a refusal goes to the audit log, and how many before it did not: strangers must not fill the disk."""
+        with self._lock:
+            now = time.monotonic()
+            if now >= self._refusals_until:
+                self._refusals, self._refusals_until = 0, now + REFUSAL_SECONDS
+            self._refusals += 1
+            if self._refusals > REFUSALS:
+                self._skipped += 1
+                return None
+            skipped, self._skipped = self._skipped, 0
+            return skipped
 
     def catalog(self, principal: Principal) -> GuardedCatalog:
         """The catalog as somebody may see and change it. What a user was shown is remembered from one to the next."""
