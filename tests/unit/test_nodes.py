@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dbt.adapters.lakehouse import nodes
+from dbt.adapters.lakehouse.run import tokens
 
 SOURCE = '"c__dbt_tmp"'
 TARGET = '"lake"."s"."c"'
@@ -56,3 +57,27 @@ def test_statements_bound_to_their_keys_need_only_the_rows_with_those() -> None:
 )
 def test_statements_that_may_touch_other_rows_get_all_of_them(strategy: str, statements: list[str]) -> None:
     assert matching(strategy, *statements, unique_key="id") is None
+
+
+@pytest.mark.parametrize(
+    ("delete", "insert", "plain"),
+    [
+        ("", "", True),
+        ("/* why */", "", True),
+        (" and (id > 5)", "", False),
+        ("", " and id > 5", False),
+        ("; delete from other", "", False),
+    ],
+)
+def test_batches_are_plain_if_their_statements_replace_a_time_and_no_more(delete, insert, plain):
+    time = nodes.batch_range(
+        {"config": {"event_time": "ts"}, "batch": {"event_time_start": "2024-01-01", "event_time_end": "2024-01-02"}}
+    )
+    assert time.condition == "ts >= '2024-01-01' AND ts < '2024-01-02'"
+    statements = tokens.split(
+        f"delete from lake.s.t where {time.condition}{delete};\n"
+        f'insert into lake.s.t ("id", "ts") select "id", "ts" from "t__dbt_tmp" where {time.condition}{insert}'
+    )
+    assert nodes.is_plain_batch(time, statements, '"t__dbt_tmp"', '"lake"."s"."t"', ["id", "ts"]) is plain
+    assert not nodes.is_plain_batch(time, statements, '"t__dbt_tmp"', '"lake"."s"."u"', ["id", "ts"])
+    assert not nodes.is_plain_batch(time, statements, '"t__dbt_tmp"', '"lake"."s"."t"', ["id", "ts", "more"])
