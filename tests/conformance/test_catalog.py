@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import threading
@@ -11,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import pytest
+from service_thread import TOKEN, open_service, serving
 
 from dbt.adapters.lakehouse.catalog.base import Catalog
 from dbt.adapters.lakehouse.catalog.model import (
@@ -42,6 +44,8 @@ from dbt.adapters.lakehouse.errors import (
     RefProtected,
     TaintedError,
 )
+from dbt.adapters.lakehouse.lake.remote.lake import RemoteLake
+from dbt.adapters.lakehouse.settings import ServiceSettings
 from dbt.adapters.lakehouse.tables.values import Column
 
 NOBODY = {"author": "anna", "message": "test"}
@@ -50,9 +54,29 @@ _numbers = itertools.count()
 Open = Callable[[], Catalog]
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "service"])
 def open_catalog(request, tmp_path) -> Iterator[Open]:
     """Opens the same catalog as often as it is called: each a handle of its own."""
+    if request.param == "service":
+        with open_service(tmp_path) as service, serving(service) as address, contextlib.ExitStack() as opened:
+            settings = ServiceSettings(url=address, token=TOKEN)
+            yield lambda: opened.enter_context(contextlib.closing(RemoteLake(settings))).catalog
+        return
+    yield from _opener(request, tmp_path)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def open_index(request, tmp_path) -> Iterator[Open]:
+    """As ``open_catalog``, where results are remembered too: behind a service that is the service's own business."""
+    yield from _opener(request, tmp_path)
+
+
+@pytest.fixture
+def index(open_index: Open) -> Catalog:
+    return open_index()
+
+
+def _opener(request, tmp_path) -> Iterator[Open]:
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path / 'catalog.db'}"
     else:
@@ -821,18 +845,18 @@ def a_result(fingerprint: str, node: str = "model.a", *, seconds: float = 1.5, a
     )
 
 
-def test_results_are_found_by_fingerprint_and_by_node(catalog):
-    assert catalog.recall("f1") is None
-    catalog.remember(a_result("f1"))
-    catalog.remember(a_result("f2", at=1))
-    catalog.remember(dataclasses.replace(a_result("f3", node="test.a"), entry=None, run=None))
-    assert catalog.recall("f1") == a_result("f1")
-    assert catalog.recall("f3").entry is None
-    assert [result.fingerprint for result in catalog.recall_node("model.a")] == ["f2", "f1"]
-    assert [result.fingerprint for result in catalog.recall_node("model.a", 1)] == ["f2"]
-    catalog.remember(a_result("f1", seconds=9.0, at=2))
-    assert catalog.recall("f1").seconds == 9.0
-    assert [result.fingerprint for result in catalog.recall_node("model.a")] == ["f1", "f2"]
+def test_results_are_found_by_fingerprint_and_by_node(index):
+    assert index.recall("f1") is None
+    index.remember(a_result("f1"))
+    index.remember(a_result("f2", at=1))
+    index.remember(dataclasses.replace(a_result("f3", node="test.a"), entry=None, run=None))
+    assert index.recall("f1") == a_result("f1")
+    assert index.recall("f3").entry is None
+    assert [result.fingerprint for result in index.recall_node("model.a")] == ["f2", "f1"]
+    assert [result.fingerprint for result in index.recall_node("model.a", 1)] == ["f2"]
+    index.remember(a_result("f1", seconds=9.0, at=2))
+    assert index.recall("f1").seconds == 9.0
+    assert [result.fingerprint for result in index.recall_node("model.a")] == ["f1", "f2"]
 
 
 def test_an_entry_without_content_has_the_id_that_it_always_had():
@@ -840,37 +864,37 @@ def test_an_entry_without_content_has_the_id_that_it_always_had():
     assert content_id(dataclasses.replace(table("orders"), content="rows:1")) != content_id(table("orders"))
 
 
-def test_a_claim_holds_while_its_run_lives(catalog):
+def test_a_claim_holds_while_its_run_lives(index):
     for name in ("0001-run", "0002-run"):
-        catalog.save_run(a_run(name))
-    assert catalog.claim("f1", "0001-run") is None
-    assert catalog.claim("f1", "0001-run") is None
-    assert catalog.claim("f1", "0002-run") == "0001-run"
-    assert catalog.claim("f2", "0002-run") is None
-    catalog.release("f1", "0002-run")
-    assert catalog.claim("f1", "0002-run") == "0001-run"
-    catalog.release("f1", "0001-run")
-    assert catalog.claim("f1", "0002-run") is None
-    assert catalog.claim("f1", "0001-run", instead_of="0002-run") is None
-    catalog.save_run(a_run("0001-run", RunStatus.FAILED))
-    assert catalog.claim("f1", "0002-run") is None
-    catalog.remember(a_result("f1"))
-    catalog.save_run(a_run("0001-run"))
-    assert catalog.claim("f1", "0001-run") is None
+        index.save_run(a_run(name))
+    assert index.claim("f1", "0001-run") is None
+    assert index.claim("f1", "0001-run") is None
+    assert index.claim("f1", "0002-run") == "0001-run"
+    assert index.claim("f2", "0002-run") is None
+    index.release("f1", "0002-run")
+    assert index.claim("f1", "0002-run") == "0001-run"
+    index.release("f1", "0001-run")
+    assert index.claim("f1", "0002-run") is None
+    assert index.claim("f1", "0001-run", instead_of="0002-run") is None
+    index.save_run(a_run("0001-run", RunStatus.FAILED))
+    assert index.claim("f1", "0002-run") is None
+    index.remember(a_result("f1"))
+    index.save_run(a_run("0001-run"))
+    assert index.claim("f1", "0001-run") is None
 
 
-def test_a_claim_of_a_silent_run_is_void(catalog):
+def test_a_claim_of_a_silent_run_is_void(index):
     silent = dataclasses.replace(a_run("0001-run"), heartbeat_at=datetime.now(UTC) - timedelta(minutes=2))
-    catalog.save_run(silent)
-    catalog.save_run(a_run("0002-run"))
-    assert catalog.claim("f1", "0001-run") is None
-    assert catalog.claim("f1", "0002-run") is None
-    catalog.heartbeat("0001-run")
-    assert catalog.claim("f1", "0001-run") == "0002-run"
+    index.save_run(silent)
+    index.save_run(a_run("0002-run"))
+    assert index.claim("f1", "0001-run") is None
+    assert index.claim("f1", "0002-run") is None
+    index.heartbeat("0001-run")
+    assert index.claim("f1", "0001-run") == "0002-run"
 
 
-def test_one_of_many_gets_a_claim(open_catalog):
-    handles = [open_catalog() for _ in range(4)]
+def test_one_of_many_gets_a_claim(open_index):
+    handles = [open_index() for _ in range(4)]
     for number in range(4):
         handles[0].save_run(a_run(f"000{number}-run"))
     with ThreadPoolExecutor(4) as pool:

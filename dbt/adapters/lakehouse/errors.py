@@ -176,7 +176,7 @@ class Unavailable(ServiceError):
     kind = "unavailable"
 
 
-class BadRequest(ServiceError):
+class BadRequest(ServiceError, ValueError):
     """The service could make no sense of a request: its path, its header or its document."""
 
     kind = "bad_request"
@@ -291,7 +291,8 @@ def error_kinds() -> dict[str, type[LakehouseError]]:
     todo = [LakehouseError]
     while todo:
         error = todo.pop()
-        found[error.kind] = error
+        if "kind" in vars(error):
+            found[error.kind] = error
         todo.extend(error.__subclasses__())
     return found
 

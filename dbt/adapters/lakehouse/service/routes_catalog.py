@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from dbt.adapters.lakehouse.catalog.model import Ref, TableEntry, content_id
+from dbt.adapters.lakehouse.errors import BadRequest, Denied, HeadMoved, LakehouseError, RefExists, RefNotFound
 from dbt.adapters.lakehouse.lake.remote.verbs import Verb, catalog_verbs
 from dbt.adapters.lakehouse.service import replies
 from dbt.adapters.lakehouse.service.asking import Asker, asker
+from dbt.adapters.lakehouse.service.policy import ADMIN
 
 
 def router() -> APIRouter:
@@ -43,6 +47,35 @@ def _own(by: Asker) -> str | None:
 
 def _call(by: Asker, verb: Verb, arguments: Any) -> Any:
     given = {name: getattr(arguments, name) for name in verb.names}
-    if "author" in given:
-        given["author"] = by.principal.user
-    return getattr(by.catalog, verb.name)(**given)
+    if verb.name == "commit":
+        _check_entries(by, given["puts"])
+    try:
+        return getattr(by.catalog, verb.name)(**given)
+    except ValueError as error:
+        raise BadRequest(str(error)) from error
+    except (RefExists, RefNotFound, HeadMoved) as error:
+        if by.attempt == 1:
+            raise
+        return _done_before(by, verb.name, given, error)
+
+
+def _check_entries(by: Asker, puts: Any) -> None:
+    """Raise ``Denied`` for a table that the catalog does not know: whoever names files by hand could name any."""
+    unknown = [content_id(put.entry) for put in puts if isinstance(put.entry, TableEntry)]
+    if by.principal.role != ADMIN.name and len(by.catalog.contents(unknown)) < len(set(unknown)):
+        raise Denied(
+            f"user {by.principal.user!r} has role {by.principal.role!r} and may not put tables into the catalog that no job "
+            "of the service wrote; let a run write them"
+        )
+
+
+def _done_before(by: Asker, verb: str, given: Mapping[str, Any], error: LakehouseError) -> Ref | None:
+    """The answer to a request that is sent again, where what it wants is so already; else its error."""
+    name = given.get("name", given.get("branch"))
+    found = next((ref for ref in by.catalog.refs() if ref.name == name), None)
+    if verb == "delete_ref" and found is None:
+        return None
+    wanted = given.get("at", given.get("to"))
+    if verb in ("create_ref", "assign") and found is not None and found.commit == by.catalog.resolve(wanted).id:
+        return found
+    raise error
