@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import http.server
 import stat
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import duckdb
 import pytest
@@ -378,6 +379,47 @@ def test_external_access_that_would_allow_more_is_refused(tmp_path: Path, entry:
     with pytest.raises(ConfigError, match="external_access"):
         Session(tmp_path, external_access=(entry,))
     assert list((tmp_path / "spill").iterdir()) == []
+
+
+class Pages(http.server.BaseHTTPRequestHandler):
+    """A CSV file under every address."""
+
+    calls: ClassVar[list[str]] = []
+
+    def answer(self) -> None:
+        self.calls.append(self.path)
+        self.send_response(200)
+        self.send_header("Content-Length", "4")
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(b"a\n5\n")
+
+    do_GET = do_HEAD = answer  # noqa: N815  # http.server's names
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_addresses_below_a_prefix_can_be_read(tmp_path: Path) -> None:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    host = f"http://127.0.0.1:{server.server_port}"
+    session = Session(tmp_path, extensions=("httpfs",), external_access=(f"{host}/open/",))
+    try:
+        assert external(session, f"SELECT * FROM read_csv('{host}/open/x.csv')") == [(5,)]
+        Pages.calls.clear()
+        for shut in (f"{host}/shut.csv", f"{host}/opened.csv", f"{host}1/open/x.csv", "/etc/passwd", "s3://b/x.csv"):
+            with pytest.raises(SandboxError):
+                external(session, f"SELECT * FROM read_csv('{shut}')")
+        with pytest.raises(SandboxError):
+            session.query(f"SELECT * FROM '{host}/open/x.csv'")
+        assert Pages.calls == []
+    finally:
+        session.worker.close()
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 # limits
