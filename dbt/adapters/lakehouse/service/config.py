@@ -20,22 +20,20 @@ from dbt.adapters.lakehouse.errors import ConfigError
 from dbt.adapters.lakehouse.service.policy import ADMIN, BUILT_IN, Capability, Policy, Role, check_pattern
 
 _ROLE_NAME = re.compile(r"[a-z][a-z0-9_-]{0,49}")
-_PREFIX = re.compile(r"(https?|s3)://[^\s*?]+")
+_OUTSIDE = re.compile(r"\*|/[^*?]*[^*?/][^*?]*|https?://[^/\s*?#]+/[^\s*?#]*")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
     """The pool: ``count`` processes at most (None: one per processor), which share ``memory`` (None: most of the machine's).
 
-    One that was idle for ``idle_seconds`` is ended, one that did ``max_jobs`` jobs is replaced. With ``isolate_users`` a
-    process serves one user only.
+    One that was idle for ``idle_seconds`` is ended, one that did ``max_jobs`` jobs is replaced.
     """
 
     count: int | None = None
     memory: str | None = None
     idle_seconds: float = 60.0
     max_jobs: int = 500
-    isolate_users: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +46,10 @@ class Queue:
 
 @dataclass(frozen=True, kw_only=True)
 class Retries:
-    """Further attempts after passing failures, and how long to wait: twice as long each time, up to ``longest_seconds``."""
+    """Further attempts after passing failures, and how long to wait before the first: twice as long each time."""
 
     count: int = 2
     first_seconds: float = 0.5
-    longest_seconds: float = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +82,8 @@ class Retention:
 class ServiceConfig:
     """Everything that a service is told beside where its lake is.
 
-    ``external_access`` are prefixes of URLs that models may read which ask for it. ``python_sandbox`` says what holds a
-    Python model: ``auto`` bubblewrap where it works, ``require`` nothing without it, ``off`` a process and its limits.
+    ``external_access`` are URLs and folders below which models may read that ask for it. ``python_sandbox`` says what holds
+    a Python model: ``auto`` bubblewrap where it works, ``require`` nothing without it, ``off`` a process and its limits.
     """
 
     roles: Mapping[str, Role] = field(default_factory=lambda: {role.name: role for role in BUILT_IN})
@@ -212,12 +209,13 @@ def _patterns(where: _Where, value: object) -> tuple[str, ...]:
     return found
 
 
-def _prefixes(where: _Where, value: object) -> tuple[str, ...]:
+def _outside(where: _Where, value: object) -> tuple[str, ...]:
     found = _texts(where, value)
-    for prefix in found:
-        if not _PREFIX.fullmatch(prefix) or "/" not in prefix.partition("://")[2]:
-            # Without a slash after the host, https://data.example would also let https://data.example.evil.com in.
-            raise where.wrong(prefix, "a prefix names scheme, host and at least '/': https://data.example.com/")
+    for entry in found:
+        # A path s3://… can be made to lead to any other host, and https://data.example to https://data.example.evil.com.
+        if not _OUTSIDE.fullmatch(entry):
+            right = "https://host/ with a slash, an absolute folder or '*' is needed; a bucket is named by its https:// address"
+            raise where.wrong(entry, right)
     return found
 
 
@@ -268,10 +266,9 @@ _WORKERS: dict[str, _Check] = {
     "memory": _memory,
     "idle_seconds": _amount,
     "max_jobs": _whole(1),
-    "isolate_users": _flag,
 }
 _QUEUE: dict[str, _Check] = {"size": _whole(1), "per_user": _whole(1)}
-_RETRIES: dict[str, _Check] = {"count": _whole(0), "first_seconds": _amount, "longest_seconds": _amount}
+_RETRIES: dict[str, _Check] = {"count": _whole(0), "first_seconds": _amount}
 _RETENTION: dict[str, _Check] = {"audit_days": _amount, "job_days": _amount, "jobs": _whole(1)}
 _SERVICE: dict[str, _Check] = {
     "roles": _roles,
@@ -279,7 +276,7 @@ _SERVICE: dict[str, _Check] = {
     "workers": lambda where, value: Workers(**_section(where, value, _WORKERS)),
     "queue": lambda where, value: Queue(**_section(where, value, _QUEUE)),
     "retries": lambda where, value: Retries(**_section(where, value, _RETRIES)),
-    "external_access": _prefixes,
+    "external_access": _outside,
     "python_sandbox": _sandbox,
     "limits": lambda where, value: Limits(**_section(where, value, {"upload": _bytes})),
     "retention": lambda where, value: Retention(**_section(where, value, _RETENTION)),

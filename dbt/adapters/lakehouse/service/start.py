@@ -24,7 +24,13 @@ def open_service(settings: LakeSettings, config: ServiceConfig, *, lease: float 
     from dbt.adapters.lakehouse.storage import storage_for
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    settings = dataclasses.replace(settings, workers=config.workers.count or cores, sandbox=True)
+    settings = dataclasses.replace(
+        settings,
+        workers=config.workers.count or cores,
+        sandbox=True,
+        external_access=config.external_access,
+        python_sandbox=config.python_sandbox,
+    )
     storage_for(settings.warehouse, settings.storage_options).duckdb_path(settings.warehouse, folder=True)
     with contextlib.ExitStack() as opened:
         catalog = SqlCatalog.open(settings.catalog)
