@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _MOST_DEATHS = 2
+_BROKEN = ("INTERNAL Error", "FATAL Error", "the worker failed")
+"""How errors begin after which DuckDB, or the worker itself, is not to be trusted any more."""
 _TELL_LOG_SECONDS = 1.0
 
 
@@ -113,7 +115,7 @@ class Execution:
             except BaseException as error:
                 # The thread itself was interrupted: nobody waits for an answer any more.
                 if self._slot is not None:
-                    self._slots.stop(self._slot, "cancelled")
+                    self._slots.give_back(self._slot, usable=False)
                 self._over(JobCancelled(f"interrupted by {type(error).__name__}"))
                 raise
 
@@ -131,8 +133,7 @@ class Execution:
         if self._cancelled.is_set():
             raise JobCancelled("the job was cancelled before it started")
         self._stateful = process.stateful
-        timeout = self._job.resources.timeout if self._job.resources.timeout is not None else self._options.timeout
-        self._slots.begin(slot, timeout)
+        self._slots.begin(slot, self._timeout())
         self._set("running")
         return act(process, limited(self._job, share))
 
@@ -140,13 +141,9 @@ class Execution:
         """What an attempt's error means: None to try again, after a pause, or what to raise."""
         slot = self._slot
         self._note(error)
-        if self._cancelled.is_set() or (slot is not None and slot.stopped == "cancelled"):
-            return error if isinstance(error, JobCancelled) else JobCancelled("the job was cancelled while it ran")
-        if slot is not None and slot.stopped == "timeout":
-            seconds = self._job.resources.timeout or self._options.timeout or 0
-            return JobTimeout(
-                f"{self._job.label} was stopped after its timeout of {seconds:g} s; give it more, or less to do"
-            )
+        stopped = self._why_stopped(error)
+        if stopped is not None:
+            return stopped
         if slot is None or not slot.granted or isinstance(error, ConfigError):
             return error
         if isinstance(error, Died):
@@ -160,6 +157,21 @@ class Execution:
             self._say(f"trying again with {self._job.resources.max_memory} of memory, since: {error}")
             return None
         return self._again(error)
+
+    def _why_stopped(self, error: LakehouseError) -> LakehouseError | None:
+        """What to raise where the attempt was ended from outside."""
+        slot = self._slot
+        if self._cancelled.is_set() or (slot is not None and slot.stopped == "cancelled"):
+            return error if isinstance(error, JobCancelled) else JobCancelled("the job was cancelled while it ran")
+        if slot is not None and slot.stopped == "timeout":
+            seconds = self._timeout() or 0
+            return JobTimeout(
+                f"{self._job.label} was stopped after its timeout of {seconds:g} s; give it more, or less to do"
+            )
+        return None
+
+    def _timeout(self) -> float | None:
+        return self._options.timeout if self._job.resources.timeout is None else self._job.resources.timeout
 
     @staticmethod
     def _ran_out(error: LakehouseError) -> bool:
@@ -183,7 +195,7 @@ class Execution:
     def _given_up(self, error: LakehouseError) -> LakehouseError:
         if not isinstance(error, WorkerDied):
             return error
-        times = "once" if self._deaths == 1 else f"{self._deaths} times"
+        times = "once" if self._deaths <= 1 else f"{self._deaths} times"
         return WorkerDied(
             f"{self._job.label} (job {self._job.key}) lost its worker {times}: {error}. It may need more memory "
             "(the kernel's log tells whom it killed), or crash native code: see the job's log"
@@ -194,7 +206,7 @@ class Execution:
         slot = self._slot
         if slot is None or not slot.granted:
             return
-        usable = not isinstance(error, Died)
+        usable = not isinstance(error, Died) and not str(error or "").startswith(_BROKEN)
         if slot.process is not None:
             attempt = Attempt(
                 worker=slot.process.pid,
@@ -218,10 +230,8 @@ class Execution:
         if error is None:
             self._over(None)
             return None
-        slot = self._slot
         self._note(error)
-        if slot is not None and slot.stopped is not None and not isinstance(error, JobCancelled | JobTimeout):
-            error = JobTimeout(str(error)) if slot.stopped == "timeout" else JobCancelled("the query was cancelled")
+        error = self._why_stopped(error) or (self._given_up(error) if isinstance(error, WorkerDied) else error)
         self._over(error)
         return error
 

@@ -17,6 +17,8 @@ _BUFFER = 4 << 20
 _CHUNK = 1 << 20
 _SMALL = 1 << 16
 _PARTS = 512
+_FREE_SECONDS = 0.1
+_LONGEST_HEAD = 256 << 20
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -48,6 +50,15 @@ class Channel:
         with self._sending:
             self._send([memoryview(_SIZES.pack(len(text), size) + text), *parts])
 
+    def send_if_free(self, head: Mapping[str, Any]) -> None:
+        """Send a frame without a body, unless another thread has been sending for a while."""
+        if self._sending.acquire(timeout=_FREE_SECONDS):
+            try:
+                text = json.dumps(head).encode()
+                self._send([memoryview(_SIZES.pack(len(text), 0) + text)])
+            finally:
+                self._sending.release()
+
     def _send(self, parts: list[memoryview]) -> None:
         while parts:
             sent = self._socket.sendmsg(parts[:_PARTS])
@@ -62,6 +73,8 @@ class Channel:
         sizes = bytearray(_SIZES.size)
         self._fill(memoryview(sizes))
         head_size, self._unread = _SIZES.unpack(sizes)
+        if head_size > _LONGEST_HEAD:
+            raise ValueError(f"a frame's head of {head_size} bytes")
         head = bytearray(head_size)
         self._fill(memoryview(head))
         return json.loads(head), self._unread

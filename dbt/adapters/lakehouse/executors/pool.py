@@ -175,6 +175,7 @@ class PoolLease:
         self._session = Session()
         self._cancelled = False
         self._running: Execution | None = None
+        self._stream: PoolStream | None = None
 
     def __enter__(self) -> PoolLease:
         return self
@@ -188,7 +189,8 @@ class PoolLease:
 
     def stream(self, job: Job, watch: Watch | None = None) -> PoolStream:
         """See ``base.Lease``."""
-        return self._execute(job, watch, Execution.stream)
+        self._stream = self._execute(job, watch, Execution.stream)
+        return self._stream
 
     def _execute(self, job: Job, watch: Watch | None, act: Callable[[Execution], _T]) -> _T:
         assert not self._session.ended, "the lease was released"
@@ -210,5 +212,7 @@ class PoolLease:
 
     def release(self) -> None:
         """End the session; its worker is free for others. Idempotent."""
+        if self._stream is not None:
+            self._stream.close()
         if not self._session.ended:
             self._pool.end(self._session)

@@ -1,6 +1,6 @@
 """What a worker process runs: ``python -m dbt.adapters.lakehouse.executors.process FD``.
 
-It takes frames from the socket that it was given: ``start`` (settings) once, then ``job``, ``cancel`` and ``end``. It answers
+It takes frames from the socket that it was given: ``start`` (settings) once, then ``job`` and ``cancel``. It answers
 ``ready``, ``watch``, ``columns``, ``chunk`` and, once a job, ``result`` or ``error``. When the other end is gone, so is it, and
 with it whatever it started: it leads a process group of its own.
 """
@@ -46,7 +46,7 @@ _PLAIN_SELECT = re.compile(r"\s*(select|with|from|values|explain|describe|show)\
 
 
 def main(descriptor: int) -> None:
-    """Serve until told to stop."""
+    """Serve until killed: what it leaves is for the pool to remove."""
     os.set_inheritable(descriptor, False)
     _die_with_parent()
     channel = Channel(socket.socket(fileno=descriptor))
@@ -84,7 +84,7 @@ class Server:
     def __init__(self, channel: Channel, worker: Worker) -> None:
         self._channel = channel
         self._worker = worker
-        self._jobs: queue.SimpleQueue[tuple[dict[str, Any], Any] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[dict[str, Any], Any]] = queue.SimpleQueue()
         self._stateful = False
 
     def listen(self) -> None:
@@ -95,27 +95,21 @@ class Server:
                 body = self._channel.body()
                 if head["kind"] == "cancel":
                     self._worker.cancel()
-                elif head["kind"] == "stop":
-                    self._jobs.put(None)
                 else:
                     self._jobs.put((head, body))
         finally:
             os.killpg(0, signal.SIGKILL)
 
     def work(self) -> None:
-        """Run jobs until told to stop."""
+        """Run jobs, until the process is killed."""
         self._worker.begin()
-        while (task := self._jobs.get()) is not None:
-            head, body = task
+        while True:
+            head, body = self._jobs.get()
             if head.get("fresh"):
                 self._worker.end()
                 self._worker.begin()
                 self._stateful = False
-            if head["kind"] == "job":
-                self._job(job_from_json(bytes(body).decode()), stream=bool(head.get("stream")))
-        self._worker.close()
-        sys.stdout.flush()
-        os._exit(0)
+            self._job(job_from_json(bytes(body).decode()), stream=bool(head.get("stream")))
 
     def _job(self, job: Job, *, stream: bool) -> None:
         answer = Answer(self._channel, job, stream=stream)

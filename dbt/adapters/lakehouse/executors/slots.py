@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from dbt.adapters.lakehouse.errors import Busy, JobCancelled, LakehouseError
+from dbt.adapters.lakehouse.errors import Busy, JobCancelled, LakehouseError, WorkerDied
 from dbt.adapters.lakehouse.executors.limits import Budget, PoolOptions, Share, size_of
 from dbt.adapters.lakehouse.executors.queue import FairQueue, Ticket
 from dbt.adapters.lakehouse.executors.worker_process import WorkerProcess
@@ -21,7 +20,7 @@ from dbt.adapters.lakehouse.storage import worker_environment
 _TELL_SECONDS = 1.0
 _TICK_SECONDS = 0.1
 _TIMEOUT_GRACE_SECONDS = 1.0
-_CLOSE_SECONDS = 5.0
+_CLOSE_SECONDS = 2.0
 
 
 @dataclass(eq=False)
@@ -80,6 +79,8 @@ class Slots:
         with self._lock:
             if self._closed:
                 raise JobCancelled("the pool of workers is closed")
+            if slot.refused is not None:
+                raise slot.refused
             slot.pinned = slot.session.kept is not None
             self._queue.add(slot, again=again)
             self._dispatch()
@@ -108,12 +109,13 @@ class Slots:
             return self._queue.before(slot)
 
     def refuse(self, slot: Slot, error: LakehouseError) -> bool:
-        """Take a slot out of the queue, if it still waits there: whoever waits for it gets the error."""
+        """Keep a slot from being granted, if it was not yet: whoever waits for it gets the error."""
         with self._lock:
-            if not self._queue.remove(slot):
+            if slot.granted:
                 return False
-            slot.refused = error
-            self._dispatch()
+            slot.refused = slot.refused or error
+            if self._queue.remove(slot):
+                self._dispatch()
         slot.settled.set()
         return True
 
@@ -163,6 +165,9 @@ class Slots:
             if stopped:
                 process.kill()
             process.greet()
+        except OSError as error:
+            self.give_back(slot, usable=False)
+            raise WorkerDied(f"no worker process could be started: {error}") from error
         except BaseException:
             self.give_back(slot, usable=False)
             raise
@@ -225,6 +230,7 @@ class Slots:
 
     def _rest(self, process: WorkerProcess) -> None:
         process.idle_since = time.monotonic()
+        process.session, process.stateful = None, False
         self._idle.append(process)
         if self._watching is None:
             self._watch()
@@ -297,7 +303,7 @@ class Slots:
                 self._idle.remove(process)
                 self._forget(process)
         for process in ending:
-            process.close(gently=True)
+            process.close()
 
     def close(self) -> None:
         """Refuse what waits, kill what runs, end all processes."""
@@ -316,11 +322,13 @@ class Slots:
             if slot.process is not None:
                 slot.process.kill()
         for process in (*idle, *kept):
-            with contextlib.suppress(OSError):
-                process.close(gently=True)
+            process.close()
         until = time.monotonic() + _CLOSE_SECONDS
         while self.counts()["busy"] and time.monotonic() < until:
             time.sleep(0.01)
+        for slot in running:
+            # Whose rows nobody reads any more, and nobody closed.
+            self.give_back(slot)
         self._wake.set()
         if self._watching is not None:
             self._watching.join()

@@ -34,9 +34,8 @@ from dbt.adapters.lakehouse.storage import worker_environment
 from dbt.adapters.lakehouse.tables.values import Column
 
 _MODULE = "dbt.adapters.lakehouse.executors.process"
-_KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _START_SECONDS = 60
-_STOP_SECONDS = 2
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _LINE = 8192
 _SAID = 50
@@ -55,7 +54,6 @@ class WorkerProcess:
         self.stateful = False
         self.session: object = None
         self.idle_since = time.monotonic()
-        self.killed = False
         own, other = pair()
         with other:
             self._process = subprocess.Popen(
@@ -179,8 +177,9 @@ class WorkerProcess:
     def _deaths(self, said: list[str]) -> Iterator[None]:
         try:
             yield
-        except (EOFError, OSError) as error:
-            self.kill(ours=False)
+        except (EOFError, OSError, ValueError, KeyError, TypeError) as error:
+            # Also where it talks nonsense: it ran code of others.
+            self.kill()
             with contextlib.suppress(OSError, ValueError):
                 self._drain(lambda event: said.append(str(event)))
             raise Died(self._process.wait(), said) from error
@@ -188,11 +187,10 @@ class WorkerProcess:
     def cancel(self) -> None:
         """Interrupt the job; the process is of no use afterwards."""
         with contextlib.suppress(OSError):
-            self._channel.send({"kind": "cancel"})
+            self._channel.send_if_free({"kind": "cancel"})
 
-    def kill(self, *, ours: bool = True) -> None:
+    def kill(self) -> None:
         """End the process and all that it started, now. Whoever waits for it gets ``WorkerDied``."""
-        self.killed = self.killed or ours
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
@@ -200,12 +198,8 @@ class WorkerProcess:
         """Whether the process runs."""
         return self._process.poll() is None
 
-    def close(self, *, gently: bool = False) -> None:
+    def close(self) -> None:
         """End the process, wait for it, and remove what it left. Idempotent."""
-        if gently and self.alive():
-            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-                self._channel.send({"kind": "stop"})
-                self._process.wait(_STOP_SECONDS)
         self.kill()
         self._process.wait()
         self._channel.close()
