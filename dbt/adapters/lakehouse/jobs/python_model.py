@@ -1,4 +1,7 @@
-"""Runs the code of a dbt Python model against a DuckDB connection."""
+"""Runs the code of a dbt Python model against a DuckDB connection.
+
+Imports nothing but DuckDB and the errors, since it also runs in the process of a model's own (``python_runner``).
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ import linecache
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from dbt.adapters.lakehouse.errors import PythonModelError
-from dbt.adapters.lakehouse.jobs.job import PythonCode
+
+if TYPE_CHECKING:
+    from dbt.adapters.lakehouse.jobs.job import PythonCode
 
 RESULT = "__lakehouse_python_result"
 """The name under which ``expose`` makes a model's result readable in SQL."""
@@ -26,22 +31,26 @@ def run_model(source: PythonCode, cursor: duckdb.DuckDBPyConnection) -> Any:
     ``dbt.ref`` and ``dbt.source`` give DuckDB relations, ``session`` is the connection. Raises ``PythonModelError`` with a
     traceback whose lines are those of the user's file.
     """
-    filename = source.path
-    # Registered so that tracebacks can show the source line even where the file itself is not at hand.
-    code = "\n" * _lines_before(filename) + source.code
-    linecache.cache[filename] = (len(code), None, code.splitlines(keepends=True), filename)
-    namespace: dict[str, Any] = {"__name__": "__dbt_python_model__", "__file__": filename}
     try:
-        exec(compile(code, filename, "exec"), namespace)
-        dbt_object = namespace["dbtObj"](_loader(cursor))
-        return namespace["model"](dbt_object, cursor)
+        return call(source.code, source.path, lines_before(source.path), cursor)
     except duckdb.InterruptException:
         raise
     except Exception as error:
-        raise PythonModelError(_explain(error, filename)) from error
+        raise PythonModelError(explain(error, source.path)) from error
 
 
-def _lines_before(path: str) -> int:
+def call(code: str, filename: str, before: int, cursor: duckdb.DuckDBPyConnection) -> Any:
+    """Call the model of ``code``, which stands after so many empty lines of a file. Raises what it raises."""
+    # Registered so that tracebacks can show the source line even where the file itself is not at hand.
+    code = "\n" * before + code
+    linecache.cache[filename] = (len(code), None, code.splitlines(keepends=True), filename)
+    namespace: dict[str, Any] = {"__name__": "__dbt_python_model__", "__file__": filename}
+    exec(compile(code, filename, "exec"), namespace)
+    dbt_object = namespace["dbtObj"](_loader(cursor))
+    return namespace["model"](dbt_object, cursor)
+
+
+def lines_before(path: str) -> int:
     """The empty lines at the beginning of the user's file, which dbt cuts off; none where the file is not at hand."""
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -57,7 +66,8 @@ def _loader(cursor: duckdb.DuckDBPyConnection) -> Callable[[str], duckdb.DuckDBP
     return load
 
 
-def _explain(error: BaseException, filename: str) -> str:
+def explain(error: BaseException, filename: str) -> str:
+    """What a model raised, as Python shows it, from the user's file on."""
     frames = traceback.extract_tb(error.__traceback__)
     # What is above the user's file is this adapter's business and would only hide the line that matters.
     first = next((i for i, frame in enumerate(frames) if frame.filename == filename), 0)
