@@ -65,8 +65,9 @@ class FairQueue(Generic[T]):
             name for name, count in self._running.items() if count > 0
         }
         least = min((self._served[name] for name in present), default=0)
-        own = self._served.get(user, 0)
-        self._served = {name: count for name, count in self._served.items() if name in present or count > least}
+        own = self._served.get(user, 0) if present else 0
+        ahead = {name: count for name, count in self._served.items() if name in present or count > least}
+        self._served = ahead if present else {}
         self._served[user] = max(own, least)
         self._running = +self._running
 
