@@ -659,6 +659,14 @@ def test_reach_is_extended_over_merges(catalog: SqlCatalog, guard: Guard) -> Non
         shared.entries(head(catalog, "secret"))
 
 
+def test_a_run_whose_branch_is_gone_suggests_no_others(catalog: SqlCatalog, guard: Guard) -> None:
+    ann = guard("shared")
+    ann.save_run(a_run("bob-22", "ann", "shared/ann"))
+    with pytest.raises(RefNotFound) as caught:
+        ann.commit("run/bob-22", [put("t")], run="bob-22", **BY)
+    assert "run/bob-2'" not in str(caught.value)
+
+
 # Audit
 
 

@@ -7,6 +7,7 @@ meant for such branches.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from dbt.adapters.lakehouse.catalog.model import Change, Commit, Entry, Key, MergeResult, Put, Ref, RefKind, RunRecord
 from dbt.adapters.lakehouse.catalog.model import RunStatus as Status
-from dbt.adapters.lakehouse.catalog.refs import check_name, is_run_name, parse
+from dbt.adapters.lakehouse.catalog.refs import RUN_PREFIX, check_name, is_run_name, parse
 from dbt.adapters.lakehouse.errors import Denied, InvalidRef, LakehouseError, RefNotFound
 from dbt.adapters.lakehouse.run.lifecycle import service_owner
 from dbt.adapters.lakehouse.service.audit import AuditLog, Outcome, entry_for
@@ -67,6 +68,7 @@ class GuardedCatalog:
         self._audit = audit
         self._owners = owners
         self._sight = sight or Sight()
+        self._own_runs: dict[str, RunRecord] = {}
         self._all = policy.role(principal.role).reads_everything
 
     # refs
@@ -75,13 +77,24 @@ class GuardedCatalog:
         """The commit that a ref expression leads to."""
         if self._all:
             return self._catalog.resolve(ref)
-        if self._sight.was_shown(parse(ref).base):
+        expression = parse(ref)
+        if self._sight.was_shown(expression.base):
             return self._catalog.resolve(ref)
-        refs = self.refs()
-        names = {one.name for one in refs}
-        commit = resolve_visible(self._catalog, ref, names, lambda: self._reach(refs))
+        commit = None
+        if not expression.is_commit and self._may_name(expression.base):
+            with contextlib.suppress(RefNotFound):  # whose words may suggest other names: below are our own
+                commit = self._catalog.resolve(ref)
+        if commit is None:
+            refs = self.refs()
+            commit = resolve_visible(self._catalog, ref, {one.name for one in refs}, lambda: self._reach(refs))
         self._sight.show([commit.id])
         return commit
+
+    def _may_name(self, name: str) -> bool:
+        """Whether a name is known to be readable without a look at all refs."""
+        if is_run_name(name):
+            return self._own_run(name.removeprefix(RUN_PREFIX)) is not None
+        return self._policy.may_read(self.principal, name)
 
     def refs(self, kind: RefKind | None = None) -> list[Ref]:
         """Branches and tags that may be read."""
@@ -374,6 +387,8 @@ class GuardedCatalog:
 
     def _check_write(self, branch: str, what: str, *, unless: Capability | None = None) -> None:
         """``unless``: who has this capability may do it to the branches of others' runs."""
+        if is_run_name(branch) and self._own_run(branch.removeprefix(RUN_PREFIX)) is not None:
+            return  # without a look at all refs: a run's commits are most of what is written
         ref = self._ref(branch)
         if ref.run is not None:
             exempt = unless is not None and self._policy.may(self.principal, unless)
@@ -415,8 +430,13 @@ class GuardedCatalog:
         return record if record is not None and record.id == run_id else None
 
     def _own_run(self, run_id: str) -> RunRecord | None:
-        record = self._known_run(run_id)
-        return record if record is not None and self._is_own(record) else None
+        """A run of one's own. Whose it is, what it is for and its branch never change, so that it is looked up once."""
+        if run_id not in self._own_runs:
+            record = self._known_run(run_id)
+            if record is None or not self._is_own(record):
+                return None
+            self._own_runs[run_id] = record
+        return self._own_runs[run_id]
 
     def _denied(self, what: str, *, branch: str | None = None) -> Denied:
         who = f"user {self.principal.user!r} has role {self.principal.role!r} and may not {what}"
@@ -445,6 +465,8 @@ class GuardedCatalog:
             # What may not be read is not found, and that is a denial too.
             if granted or isinstance(error, Denied | RefNotFound):
                 self._record(verb, ref, "failed" if granted else "denied", run=run, reason=str(error))
+            if granted and not self._all and isinstance(error, RefNotFound):
+                raise not_found(ref, ()) from None  # the catalog's words may suggest names that are not visible
             raise
 
     def _record(
