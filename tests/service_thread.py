@@ -74,10 +74,12 @@ def open_service(
 
 
 @contextlib.contextmanager
-def serving(service: Service, port: int = 0) -> Iterator[str]:
+def serving(service: Service, port: int = 0, **more: str) -> Iterator[str]:
     """Answers requests; the URL."""
     with socket.create_server(("127.0.0.1", port)) as door:
-        config = uvicorn.Config(create_app(service), log_config=None, access_log=False, timeout_graceful_shutdown=2)
+        config = uvicorn.Config(
+            create_app(service), log_config=None, access_log=False, timeout_graceful_shutdown=2, **more
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [door]})
         thread.start()
@@ -85,7 +87,7 @@ def serving(service: Service, port: int = 0) -> Iterator[str]:
             assert thread.is_alive()
             time.sleep(0.005)
         try:
-            yield f"http://127.0.0.1:{door.getsockname()[1]}"
+            yield f"{'https' if more else 'http'}://127.0.0.1:{door.getsockname()[1]}"
         finally:
             server.should_exit = True
             thread.join()

@@ -19,6 +19,7 @@ from dbt.adapters.lakehouse import __version__
 from dbt.adapters.lakehouse.errors import BadRequest, LakehouseError, ServiceError
 from dbt.adapters.lakehouse.service import routes_admin, routes_catalog, routes_runs, routes_status
 from dbt.adapters.lakehouse.service.core import Service
+from dbt.adapters.lakehouse.service.description import describe
 from dbt.adapters.lakehouse.service.door import Door
 from dbt.adapters.lakehouse.service.replies import refusal
 
@@ -44,6 +45,7 @@ def create_app(service: Service) -> Any:
         lifespan=lifespan,
     )
     app.state.service = service
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign] # as FastAPI's documentation has it
     app.add_exception_handler(LakehouseError, _said)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _unknown)

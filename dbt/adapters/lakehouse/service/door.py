@@ -18,15 +18,13 @@ from dbt.adapters.lakehouse.errors import LakehouseError, Unauthenticated, Versi
 from dbt.adapters.lakehouse.lake.remote import wire
 from dbt.adapters.lakehouse.service.audit import REQUEST_ID
 from dbt.adapters.lakehouse.service.core import Service
+from dbt.adapters.lakehouse.service.description import OPEN
 from dbt.adapters.lakehouse.service.replies import refusal
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger("lakehouse.requests")
-
-OPEN = ("/healthz", "/readyz")
-"""What is answered without a token."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _ALWAYS = [

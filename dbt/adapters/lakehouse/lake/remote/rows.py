@@ -52,11 +52,12 @@ def failed(schema: pa.Schema, error: wire.ErrorDocument) -> bytes:
 
     sink = pa.BufferOutputStream()
     writer = pa.ipc.new_stream(sink, schema)
-    start = sink.tell()
     empty = pa.RecordBatch.from_pylist([], schema=schema)
     writer.write_batch(empty, custom_metadata={ERROR: wire.dump(wire.ErrorDocument, error)})
     writer.close()
-    ended: bytes = sink.getvalue().to_pybytes()[start:]
+    source = pa.BufferReader(sink.getvalue())
+    pa.ipc.read_schema(source)
+    ended: bytes = source.read()
     return ended
 
 
