@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from dbt.adapters.lakehouse.catalog.model import (
     Change,
@@ -152,6 +152,7 @@ class Catalog(Protocol):
         ...
 
 
+@runtime_checkable
 class ReuseIndex(Protocol):
     """Results by fingerprint. What stands here is believed, so only whoever ran the nodes may write it."""
 

@@ -115,6 +115,11 @@ def content_id(entry: Entry) -> str:
     return hashlib.sha256(entry_to_json(entry).encode()).hexdigest()[:40]
 
 
+def identity(table: TableEntry) -> str:
+    """What is in a table, as one value: tables of the same identity have the same columns and rows, in the same order."""
+    return table.content or f"at:{hashlib.sha256(table.metadata_location.encode()).hexdigest()}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Change:
     """One key before and after, as content ids; None where it did not or does not exist."""

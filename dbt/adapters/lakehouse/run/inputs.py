@@ -79,14 +79,17 @@ class InputPlanner:
                 database=database, schema=entry.schema, name=entry.name, metadata_location=entry.metadata_location
             )
         elif isinstance(entry, ViewEntry):
-            # A view at another ref reads what stood at that ref, not what stands here.
-            sql = entry.sql if self._state.is_own(database) else requalify(entry.sql, self._at(database))
+            sql = self.body(database, entry)
             self._above.append(place)
             try:
                 self._collect(reads(sql).relations, found)
             finally:
                 self._above.pop()
             found[place] = Input(database=database, schema=entry.schema, name=entry.name, sql=sql, is_view=True)
+
+    def body(self, database: str, view: ViewEntry) -> str:
+        """The query of a view as it reads here: one at another ref reads what stood at that ref."""
+        return view.sql if self._state.is_own(database) else requalify(view.sql, self._at(database))
 
     def _at(self, database: str) -> Callable[[Reference], tuple[str, str, str] | None]:
         def rename(reference: Reference) -> tuple[str, str, str] | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dbt.adapters.lakehouse import telemetry
-from dbt.adapters.lakehouse.catalog.base import Catalog
+from dbt.adapters.lakehouse.catalog.base import Catalog, ReuseIndex
 from dbt.adapters.lakehouse.catalog.model import (
     Commit,
     Conflict,
@@ -100,6 +100,8 @@ class LakeRun:
         self._others: dict[str, Snapshot] = {}
         self.definitions: tuple[str, ...] = ()
         self.batches = Batches()
+        # Results made before; a guarded catalog has none, and who hands one to a run vouches for who may use it.
+        self.index: ReuseIndex | None = catalog if isinstance(catalog, ReuseIndex) else None
         self.remembered_elsewhere = owner is not None
         self.span = telemetry.run_span(request.id, branch=request.branch, command=request.command)
 

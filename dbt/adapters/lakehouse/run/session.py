@@ -6,10 +6,10 @@ import contextlib
 import dataclasses
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from dbt.adapters.lakehouse.catalog.model import Entry, Key, SchemaEntry, TableEntry, ViewEntry
+from dbt.adapters.lakehouse.catalog.model import Entry, Key, SchemaEntry, TableEntry, ViewEntry, content_id
 from dbt.adapters.lakehouse.errors import ConfigError, JobCancelled, NotInLake, SchemaMismatch, SqlError
 from dbt.adapters.lakehouse.executors.base import Executor, Lease, Requester, RowStream
 from dbt.adapters.lakehouse.jobs.job import (
@@ -25,8 +25,9 @@ from dbt.adapters.lakehouse.jobs.job import (
     Query,
     Watch,
 )
-from dbt.adapters.lakehouse.run import batches, changes
+from dbt.adapters.lakehouse.run import batches, changes, reuse
 from dbt.adapters.lakehouse.run.asked import asked
+from dbt.adapters.lakehouse.run.calls import FUNCTIONS_SQL, Row
 from dbt.adapters.lakehouse.run.inputs import InputPlanner
 from dbt.adapters.lakehouse.run.state import State
 from dbt.adapters.lakehouse.run.statements import Kind, hides_reads, parse
@@ -69,7 +70,7 @@ class RunSession:
         self.seen: dict[Key, str | None] = {}
         self._prepared: set[str] = set()
         self.planner = InputPlanner(state, settings.database, default_schema)
-        self._settings = settings
+        self.settings = settings
         self._executor = executor
         if run is not None:
             requester = Requester(user=run.request.author, run=run.request.id)
@@ -129,6 +130,17 @@ class RunSession:
         self._prepared.update(setup)
         return columns
 
+    def functions(self) -> list[Row]:
+        """What the worker's DuckDB says of its functions; nothing where it may not be asked."""
+        try:
+            return list(self.submit(Query(sql=FUNCTIONS_SQL)).rows)
+        except SqlError:
+            return []
+
+    def prepared_others(self, setup: tuple[str, ...]) -> bool:
+        """Whether headers of other nodes ran in this session."""
+        return bool(self._prepared - set(setup))
+
     def _unprepared(self, setup: tuple[str, ...]) -> tuple[str, ...]:
         """Statements of a header that did not run yet: a macro is not made a second time, nor a setting set."""
         return tuple(statement for statement in setup if statement not in self._prepared)
@@ -173,11 +185,15 @@ class RunSession:
             span.phases(result.phases)
         return result
 
-    def _leased(self) -> Lease:
+    def check_open(self) -> None:
+        """Raise ``JobCancelled`` once the run or this session was cancelled."""
         if self.run is not None:
             self.run.check_open()
         if self._cancelled:
             raise JobCancelled("the session was cancelled")
+
+    def _leased(self) -> Lease:
+        self.check_open()
         if self._lease is None:
             self._lease = self._executor.lease(self._requester)
         return self._lease
@@ -223,24 +239,44 @@ class RunSession:
             known = self.planner.keys(inputs)
             action = self._action(build, table)
             seen = {key: self.state.own.content(key)}
-            run.begin()
-            answer = self.prepared(action, inputs, build, watch)
-            assert answer.written is not None
-            entry = table_entry(build.name, answer.written, node=build.node, inputs=known)
-            provenance = {
-                **build.provenance,
-                "node": build.node,
-                "mode": build.mode,
-                "sql": build.sql,
-                "python": build.python.code if build.python is not None else None,
-                "inputs": known,
-                "rows_written": answer.written.rows_written,
-                "rows_deleted": answer.written.rows_deleted,
-                "seconds": round(time.perf_counter() - started, 6),
-            }
-            puts = [*self._schema_put(build.name.schema), (key, entry)]
-            run.commit(puts, f"Build {key}", provenance, seen=seen)
-        return Built(entry=entry, rows_written=answer.written.rows_written, rows_deleted=answer.written.rows_deleted)
+            with reuse.attempt(self, run, build, table) as attempt:
+                if attempt.found is not None:
+                    entry = attempt.entry(build, known)
+                    self._put_found(run, build, entry, attempt, seen)
+                    return Built(entry=entry, reused=attempt.reused)
+                run.begin()
+                answer = self.prepared(action, inputs, build, watch)
+                assert answer.written is not None
+                content = reuse.content_after(build, table, answer.written)
+                entry = table_entry(build.name, answer.written, node=build.node, inputs=known, content=content)
+                attempt.seconds = time.perf_counter() - started
+                provenance = {
+                    **_provenance(build, known, attempt),
+                    "rows_written": answer.written.rows_written,
+                    "rows_deleted": answer.written.rows_deleted,
+                    "seconds": round(attempt.seconds, 6),
+                }
+                puts = [*self._schema_put(build.name.schema), (key, entry)]
+                run.commit(puts, f"Build {key}", provenance, seen=seen)
+                attempt.made = entry
+        return Built(
+            entry=entry,
+            rows_written=answer.written.rows_written,
+            rows_deleted=answer.written.rows_deleted,
+            why_not=attempt.why_not,
+        )
+
+    def _put_found(
+        self, run: LakeRun, build: Build, entry: TableEntry, attempt: reuse.Attempt, seen: Mapping[Key, str | None]
+    ) -> None:
+        """Put a result that was made before where the build wants it, unless it stands there already."""
+        key = Key(entry.schema, entry.name)
+        if seen[key] == content_id(entry):
+            return
+        run.begin()
+        reused = {"reused": dataclasses.asdict(attempt.reused)} if attempt.reused is not None else {}
+        provenance = {**_provenance(build, entry.inputs, attempt), **reused}
+        run.commit([*self._schema_put(entry.schema), (key, entry)], f"Reuse {key}", provenance, seen=seen)
 
     def prepared(self, action: Action, inputs: tuple[Input, ...], build: Build, watch: Watch | None) -> JobResult:
         """Run a build's job after its header."""
@@ -368,7 +404,7 @@ class RunSession:
         else:
             identity = str(uuid.uuid4())
             folder = f"{folder_name(name.schema)}/{folder_name(name.name)}"
-            location = f"{self._settings.warehouse}/{folder}/{identity[:8]}"
+            location = f"{self.settings.warehouse}/{folder}/{identity[:8]}"
         if build is None:
             return TableSpec(location=location, table_uuid=identity)
         return TableSpec(
@@ -421,7 +457,23 @@ def _demands(build: Build) -> dict[str, Any]:
     }
 
 
-def table_entry(name: Name, written: Written, *, node: str | None, inputs: dict[str, str]) -> TableEntry:
+def _provenance(build: Build, known: Mapping[str, str], attempt: reuse.Attempt) -> dict[str, Any]:
+    """What a build's commit says of how it came about."""
+    return {
+        **build.provenance,
+        "node": build.node,
+        "mode": build.mode,
+        "sql": build.sql,
+        "python": build.python.code if build.python is not None else None,
+        "inputs": known,
+        **({"fingerprint": attempt.mark.id} if attempt.mark is not None else {}),
+        **({"not_reusable": list(attempt.why_not)} if attempt.why_not else {}),
+    }
+
+
+def table_entry(
+    name: Name, written: Written, *, node: str | None, inputs: Mapping[str, str], content: str | None = None
+) -> TableEntry:
     """The catalog entry of a table as it was written."""
     return TableEntry(
         schema=name.schema,
@@ -436,6 +488,7 @@ def table_entry(name: Name, written: Written, *, node: str | None, inputs: dict[
         comment=written.comment,
         node=node,
         inputs=inputs,
+        content=content,
     )
 
 

@@ -349,16 +349,17 @@ _BY_WORD: dict[str, Callable[[_Reader], Statement]] = {
 _parsers = threading.local()
 
 
-def _serialized(sql: str) -> dict[str, Any]:
+def syntax_tree(sql: str) -> dict[str, Any]:
     """DuckDB's syntax tree of a SELECT; of anything else, a tree that says ``error``."""
     # A literal, since a parameter makes DuckDB import pandas to see whether it is a frame.
     literal = sql.replace("'", "''")
-    found = _parser().execute(f"SELECT json_serialize_sql('{literal}')").fetchone()
+    found = parser().execute(f"SELECT json_serialize_sql('{literal}')").fetchone()
     tree: dict[str, Any] = json.loads(found[0]) if found else {"error": True}
     return tree
 
 
-def _parser() -> duckdb.DuckDBPyConnection:
+def parser() -> duckdb.DuckDBPyConnection:
+    """This thread's own DuckDB, empty, for questions about SQL."""
     connection: duckdb.DuckDBPyConnection | None = getattr(_parsers, "connection", None)
     if connection is None:
         connection = _parsers.connection = duckdb.connect(":memory:")
@@ -382,10 +383,10 @@ def requalify(sql: str, rename: Callable[[Reference], tuple[str, str, str] | Non
 
     Names of CTEs are left alone. What DuckDB's parser does not take (PIVOT) is returned as it is.
     """
-    tree = _serialized(sql)
+    tree = syntax_tree(sql)
     if tree.get("error"):
         return sql
-    nodes = list(_walk(tree))
+    nodes = list(walk(tree))
     ctes = {str(item["key"]).lower() for node in nodes for item in (node.get("cte_map") or {}).get("map", ())}
     tokens = tokenize(sql)
     at = {token.start: index for index, token in enumerate(tokens)}
@@ -415,7 +416,7 @@ def requalify(sql: str, rename: Callable[[Reference], tuple[str, str, str] | Non
 
 @functools.cache
 def _volatile_functions() -> frozenset[str]:
-    rows = _parser().execute("SELECT function_name FROM duckdb_functions() WHERE stability = 'VOLATILE'").fetchall()
+    rows = parser().execute("SELECT function_name FROM duckdb_functions() WHERE stability = 'VOLATILE'").fetchall()
     return frozenset({row[0] for row in rows} | {"sample", "tablesample", "limit"})
 
 
@@ -443,12 +444,12 @@ _CATALOG_SCHEMAS = ("information_schema", "pg_catalog")
 @functools.lru_cache(maxsize=4096)
 def reads(sql: str) -> Reads:
     """What a statement reads. Exact for SELECT, a superset for everything else."""
-    tree = _serialized(sql)
+    tree = syntax_tree(sql)
     if tree.get("error"):
         return _guess(sql)
     relations: set[Reference] = set()
     catalog = False
-    for node in _walk(tree):
+    for node in walk(tree):
         if node.get("type") == "BASE_TABLE":
             reference = Reference(
                 database=node.get("catalog_name", ""), schema=node.get("schema_name", ""), name=node["table_name"]
@@ -475,11 +476,12 @@ def _is_catalog(reference: Reference) -> bool:
     return reference.schema.lower() in _CATALOG_SCHEMAS or reference.name.lower() in _CATALOG_FUNCTIONS
 
 
-def _walk(node: Any) -> Iterator[dict[str, Any]]:
+def walk(node: Any) -> Iterator[dict[str, Any]]:
+    """All nodes of a syntax tree."""
     if isinstance(node, dict):
         yield node
         for value in node.values():
-            yield from _walk(value)
+            yield from walk(value)
     elif isinstance(node, list):
         for value in node:
-            yield from _walk(value)
+            yield from walk(value)

@@ -62,6 +62,19 @@ class Batch:
     of: int = 0
 
 
+Reuse = Literal["auto", "always", "hour", "day", "never"]
+"""Whether a node's result may be reused: where it is a function of what is known (``auto``); ``always``, on its author's word;
+as well if it depends on the time, which then matters by the ``hour`` or ``day``; ``never``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSource:
+    """A file that a build reads: the ``digest`` of its content, and what is made of it (``how``), without the file's name."""
+
+    digest: str
+    how: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Build:
     """A node's rows, and how they become the table at ``name``.
@@ -73,7 +86,9 @@ class Build:
     its statements do nothing but replace the rows of a time, so that it may be computed beside others.
     Exactly one of ``sql``, ``python`` and ``arrow`` (the path of a file that holds an Arrow IPC stream, where the lake is)
     is set. ``setup`` are statements to run first in the same session. ``local`` says that ``sql`` reads files of the
-    caller's machine and nothing of the lake (seeds). ``resources`` and ``external_access``: see ``jobs.job``.
+    caller's machine and nothing of the lake (seeds); ``file`` says which. ``resources`` and ``external_access``: see
+    ``jobs.job``. With ``rebuild`` an earlier result is not looked for, but this one is kept for others, unless ``reuse`` is
+    ``never``. Without ``content_identity`` the table is not compared with others of the same rows.
     """
 
     name: Name
@@ -98,16 +113,36 @@ class Build:
     node: str | None = None
     resources: Resources = field(default_factory=Resources)
     external_access: bool = False
+    file: FileSource | None = None
+    reuse: Reuse = "auto"
+    rebuild: bool = False
+    content_identity: bool = True
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reused:
+    """Whose result stands there now: the run that made it (None where every statement counts at once), its author, and the
+    seconds that it took then.
+    """
+
+    run: str | None
+    author: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Built:
-    """What a build made: the entry that stands on the run's branch now, and the rows it wrote and deleted."""
+    """What a build made: the entry that stands on the run's branch now, and the rows it wrote and deleted.
+
+    ``reused``: it was made before. Else ``why_not`` says why it is not a function of what is known, if it is not.
+    """
 
     entry: Entry
     rows_written: int = 0
     rows_deleted: int = 0
+    reused: Reused | None = None
+    why_not: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

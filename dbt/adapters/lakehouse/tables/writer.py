@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+
+# isort: split
+
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pyiceberg.table.snapshots import Operation
 
 from dbt.adapters.lakehouse.errors import ConfigError, SchemaMismatch, TableError
-from dbt.adapters.lakehouse.tables import changes, commits, constraints, parquet, partitions, reader, schema
+from dbt.adapters.lakehouse.tables import changes, commits, constraints, content, parquet, partitions, reader, schema
 from dbt.adapters.lakehouse.tables import metadata as tables
 from dbt.adapters.lakehouse.tables.changes import OnSchemaChange
 from dbt.adapters.lakehouse.tables.commits import Change
@@ -38,7 +42,8 @@ def create(con: duckdb.DuckDBPyConnection, query: str, spec: TableSpec, *, repla
     with parquet.attempt(spec.location) as made:
         select = changes.stored_select(columns, table.metadata, schema.subquery(query))
         added = parquet.write(con, select, parquet.layout(table.metadata), made)
-        return _commit(con, table, Change(operation=Operation.APPEND, added=added), spec.constraints, made)
+        change = Change(operation=Operation.APPEND, added=added)
+        return _identified(_commit(con, table, change, spec.constraints, made), change, spec.identified)
 
 
 def append(
@@ -58,8 +63,10 @@ def append(
     found = _named(schema.describe(con, query), columns)
     table = tables.load(base)
     with parquet.attempt(table.metadata.location) as made:
+        before = table
         table, change = _added(con, query, found, table, on_schema_change, columns, made)
-        return _commit(con, table, change, constraints, made)
+        written = _commit(con, table, change, constraints, made)
+        return _identified(written, change, table is before)
 
 
 def overwrite(
@@ -232,6 +239,13 @@ def _commit(
         rows_written=sum(f.record_count for f in change.added),
         rows_deleted=max(0, _rows_gone(table, change)),
     )
+
+
+def _identified(written: Written, change: Change, wanted: bool) -> Written:
+    """A write that only added rows, with what identifies them."""
+    if not wanted:
+        return written
+    return replace(written, added=content.digest(written.columns, (f.file_path for f in change.added)))
 
 
 def _rows_gone(table: Table, change: Change) -> int:

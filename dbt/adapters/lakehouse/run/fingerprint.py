@@ -1,0 +1,318 @@
+"""All that shapes a node's table, as named parts, and whether that is all there is to it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from dbt.adapters.lakehouse.catalog.model import Entry, Key, TableEntry, ViewEntry, identity
+from dbt.adapters.lakehouse.run import calls, python_parts
+from dbt.adapters.lakehouse.run.calls import Called, Functions, Macro, Nature
+from dbt.adapters.lakehouse.run.normal import Normal, normal
+from dbt.adapters.lakehouse.run.statements import Reference, parser
+from dbt.adapters.lakehouse.run.values import Build, Name
+
+if TYPE_CHECKING:
+    from dbt.adapters.lakehouse.run.session import RunSession
+
+WRITER = 1
+"""Raise this when the same query would be written as another table than before."""
+
+_LONG = 200
+_HIDING = ("query", "query_table")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fingerprint:
+    """``parts`` by name: short values as they are, long ones as ``sha256:…``. ``obstacles`` say why the table is not a
+    function of them; empty if it is.
+    """
+
+    parts: Mapping[str, str]
+    obstacles: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """SHA-256 of the parts, 64 hex digits."""
+        return hashed(dict(self.parts))
+
+
+def hashed(value: Any) -> str:
+    """SHA-256 of a value's JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def differences(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, tuple[str | None, str | None]]:
+    """The parts in which two fingerprints differ, with their values on both sides."""
+    names = sorted(old.keys() | new.keys())
+    return {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}
+
+
+def of_build(session: RunSession, build: Build, table: TableEntry | None) -> Fingerprint:
+    """The fingerprint of a build; ``table`` is what stands at its name, which all modes but ``create`` start from."""
+    work = _Work(session, build.reuse, build.setup, build.source)
+    work.parts.update(_configuration(build))
+    work.parts["engine"] = _engine(session)
+    if build.file is not None:
+        work.put("code", build.file.how)
+        work.parts["file"] = build.file.digest
+    elif build.sql is not None:
+        work.put("code", work.read(build.sql).text)
+    elif build.arrow is not None:
+        work.obstacles.append("its rows come from the caller")
+    if build.python is not None:
+        _python(work, session, build)
+    if build.statements:
+        work.put("statements", [work.read(statement).text for statement in build.statements])
+    if build.matching is not None:
+        work.put("matching", work.read(f"SELECT {build.matching}").text)
+    if build.setup:
+        work.put("setup", [work.opaque(statement) for statement in build.setup])
+    if build.mode != "create":
+        work.parts["starts from"] = identity(table) if table is not None else "nothing"
+    if session.keeps_state or session.prepared_others(build.setup):
+        work.obstacles.append("settings of its session were changed by hand, in a hook or macro")
+    return work.fingerprint()
+
+
+def of_query(session: RunSession, sql: str) -> Fingerprint:
+    """The fingerprint of a query's rows."""
+    work = _Work(session, "auto")
+    work.parts["engine"] = _engine(session)
+    work.put("code", work.read(sql).text)
+    if session.keeps_state:
+        work.obstacles.append("settings of its session were changed by hand, in a hook or macro")
+    return work.fingerprint()
+
+
+def _configuration(build: Build) -> dict[str, str]:
+    constraints = dataclasses.replace(build.constraints, table="")
+    said: dict[str, Any] = {
+        "mode": build.mode,
+        "source": build.source,
+        "incoming": build.incoming,
+        "on_schema_change": None if build.mode == "create" else build.on_schema_change,
+        "partition_by": build.partition_by,
+        "sort_by": build.sort_by,
+        "properties": dict(build.properties),
+        "comment": build.comment,
+        "column_comments": dict(build.column_comments),
+        "constraints": dataclasses.asdict(constraints) if constraints != type(constraints)() else None,
+        "content_identity": None if build.content_identity else False,
+    }
+    return {name: _value(value) for name, value in said.items() if value not in (None, (), {})}
+
+
+def _python(work: _Work, session: RunSession, build: Build) -> None:
+    assert build.python is not None
+    source = build.python
+    own = str(build.name)
+    known = python_parts.look_at(source, build.name.name)
+    text = source.code
+    if known.reads_itself:
+        current = session.state.get(build.name)
+        work.parts["input itself"] = identity(current) if isinstance(current, TableEntry) else "nothing"
+    for relation in sorted(set(source.reads) - {own}, key=len, reverse=True):
+        text = text.replace(relation, work.read(f"SELECT * FROM {relation}").text)
+    work.put("code", python_parts.normal(text))
+    work.parts.update(known.parts)
+    for piece in known.sql:
+        work.check_text(piece)
+    work.obstacles.extend(known.obstacles if build.reuse == "auto" else ())
+    for why in known.time if build.reuse == "auto" else ():
+        work.obstacles.append(why)
+    if source.internet_access and build.reuse == "auto":
+        work.obstacles.append("it has internet access")
+
+
+class _Work:
+    """Collects parts and obstacles."""
+
+    def __init__(self, session: RunSession, reuse: str, setup: tuple[str, ...] = (), source: str | None = None) -> None:
+        self.parts: dict[str, str] = {}
+        self.obstacles: list[str] = []
+        self._session = session
+        self._reuse = reuse
+        self._source = source
+        self._labels: dict[tuple[str, str, str], str | None] = {}
+        self._macros = calls.macros((*(session.run.definitions if session.run is not None else ()), *setup))
+        self._above: list[tuple[str, str, str]] = []
+
+    def put(self, name: str, value: Any) -> None:
+        """Add a part."""
+        self.parts[name] = _value(value)
+
+    def fingerprint(self) -> Fingerprint:
+        """All that was collected."""
+        if self._reuse in ("hour", "day"):
+            now = datetime.now(UTC)
+            self.parts["period"] = now.strftime("%Y-%m-%d" if self._reuse == "day" else "%Y-%m-%dT%H")
+        return Fingerprint(parts=self.parts, obstacles=tuple(dict.fromkeys(self.obstacles)))
+
+    # what SQL says
+
+    def read(self, sql: str) -> Normal:
+        """A statement in normal form; what it reads and calls is taken down."""
+        found = normal(sql, self._label)
+        self._check(found)
+        return found
+
+    def opaque(self, sql: str) -> str:
+        """A statement of which no more is understood than what it calls."""
+        self.check_text(sql)
+        return normal(sql, lambda _: None).text
+
+    def check_text(self, text: str) -> None:
+        """Take down what a text calls that may hold SQL."""
+        known = self._functions()
+        for called in known.in_text(text):
+            self._called(called)
+        for name in self._names_in(text) & self._macros.keys():
+            self._use_macro(name, set())
+
+    @staticmethod
+    def _names_in(text: str) -> set[str]:
+        from dbt.adapters.lakehouse.run.tokens import tokenize
+
+        return {token.name.lower() for token in tokenize(text) if token.is_name}
+
+    def _check(self, found: Normal) -> None:
+        known = self._functions()
+        named = found.calls | found.table_calls if found.exact else found.values
+        own = {name for name in map(str.lower, named) if name in self._macros}
+        for name in sorted(own):
+            self._use_macro(name, set())
+        for name in sorted(found.calls):
+            if name.lower() not in own:
+                self._called(Called(name, self._ask(known.scalar, name)))
+        for name in sorted(found.table_calls):
+            if name.lower() not in own:
+                self._called(Called(name, self._ask(known.table, name)))
+        if found.exact:
+            for name in sorted(found.values):
+                self._called(Called(name, calls.value_nature(name)))
+        else:
+            for called in known.in_text(" ".join(json.loads(found.text))):
+                self._called(called)
+        if found.samples:
+            self._not("it takes a sample")
+        if found.asks_catalog:
+            self._not("it asks for the catalog of the lake")
+        hidden = {name for name in found.values if name in self._session.temporaries} if not found.exact else set()
+        for name in sorted(found.strangers | hidden):
+            self._not(f"it reads {name}, which is not in the lake")
+
+    def _called(self, called: Called) -> None:
+        name = called.name
+        match called.nature:
+            case Nature.TIME:
+                if self._reuse == "auto":
+                    self.obstacles.append(f"it calls {name}, which depends on the time (see `reuse: {{per: day}}`)")
+            case Nature.SESSION:
+                self._not(f"it calls {name}, which depends on the session")
+            case Nature.OUTSIDE:
+                self._not(f"it calls {name}, which reads what is not in the lake")
+            case Nature.VOLATILE:
+                self._not(f"it calls {name}, which is volatile")
+            case Nature.UNKNOWN:
+                self._not(f"it calls {name}, of which DuckDB tells nothing")
+
+    def _not(self, why: str) -> None:
+        if self._reuse != "always":
+            self.obstacles.append(why)
+
+    def _use_macro(self, name: str, above: set[str]) -> None:
+        self.put(f"macro {name}", [macro.text for macro in self._macros[name]])
+        for macro in self._macros[name]:
+            self._check_macro(name, macro, above | {name})
+
+    def _check_macro(self, name: str, macro: Macro, above: set[str]) -> None:
+        if macro.reads or set(_HIDING) & macro.names:
+            self._not(f"it calls the macro {name}, which reads relations")
+        for called in self._functions().in_text(macro.text):
+            self._called(called)
+        for inner in sorted((macro.names & self._macros.keys()) - above):
+            self._use_macro(inner, above)
+
+    # functions
+
+    def _functions(self) -> Functions:
+        return calls.functions()
+
+    def _ask(self, of: Callable[[str], Nature], name: str) -> Nature:
+        nature = of(name)
+        if nature is not Nature.UNKNOWN:
+            return nature
+        session = self._session
+        worker = calls.remembered((session.settings.warehouse, *session.settings.extensions), session.functions)
+        return worker.scalar(name) if of.__name__ == "scalar" else worker.table(name)
+
+    # relations
+
+    def _label(self, reference: Reference) -> str | None:
+        session = self._session
+        if not (reference.database or reference.schema):
+            if self._source is not None and reference.name.lower() == self._source.lower():
+                return "(its rows)"
+            if reference.name.lower() in session.temporaries:
+                return None
+        name = session.planner.resolve(reference)
+        entry = session.state.get(name) if name is not None else None
+        if name is None or not isinstance(entry, TableEntry | ViewEntry):
+            return None
+        place = (name.database.lower(), *_folded(entry))
+        if place not in self._labels:
+            same = sum(other[2] == place[2] for other in self._labels)
+            label = place[2] if not same else f"{place[2]}#{same + 1}"
+            self._labels[place] = label
+            self.parts[f"input {label}"] = self._identity(name, entry, place)
+        return self._labels[place]
+
+    def _identity(self, name: Name, entry: TableEntry | ViewEntry, place: tuple[str, str, str]) -> str:
+        if isinstance(entry, TableEntry):
+            return identity(entry)
+        inner = _Work(self._session, self._reuse)
+        inner._above = [*self._above, place]
+        if place in self._above:
+            return "itself"
+        inner.put("code", inner.read(self._session.planner.body(name.database, entry)).text)
+        self.obstacles.extend(f"{why} (in view {entry.schema}.{entry.name})" for why in inner.obstacles)
+        # Two views of one query may name their columns by what they select from.
+        inner.put("columns", [(column.name, column.type) for column in entry.columns])
+        return f"view:{Fingerprint(parts=inner.parts).id}"
+
+
+def _folded(entry: Entry) -> tuple[str, str]:
+    key = Key(entry.schema, entry.name)
+    return key.schema, key.name
+
+
+def _value(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False, default=list)
+    return text if len(text) <= _LONG else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def _engine(session: RunSession) -> str:
+    settings = session.settings
+    said = {
+        "duckdb": duckdb.__version__,
+        "writer": WRITER,
+        "extensions": settings.extensions,
+        "settings": {name.lower(): str(value) for name, value in settings.duckdb_settings.items()},
+        "time zone": _time_zone(),
+    }
+    return _value(said)
+
+
+@functools.cache
+def _time_zone() -> str:
+    row = parser().execute("SELECT current_setting('TimeZone')").fetchone()
+    return str(row[0]) if row else ""

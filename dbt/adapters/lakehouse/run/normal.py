@@ -1,0 +1,104 @@
+"""SQL in normal form: what is left when layout, comments and the case of keywords are taken away.
+
+It is DuckDB's syntax tree without positions. Relations of the lake are named by a label, so that it does not matter in which
+schema they stand. What has no tree (PIVOT, MERGE, DELETE) counts by its tokens.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from dbt.adapters.lakehouse.run.statements import Reference, reads, syntax_tree, walk
+from dbt.adapters.lakehouse.run.tokens import tokenize
+
+
+@dataclass(kw_only=True)
+class Normal:
+    """A statement in normal form, and what it calls and names.
+
+    ``strangers`` are relations that have no label. Without a tree (``exact`` is false) the calls are not known apart from
+    other names.
+    """
+
+    text: str
+    exact: bool = True
+    calls: set[str] = field(default_factory=set)
+    table_calls: set[str] = field(default_factory=set)
+    values: set[str] = field(default_factory=set)
+    strangers: set[str] = field(default_factory=set)
+    samples: bool = False
+    asks_catalog: bool = False
+
+
+Label = Callable[[Reference], str | None]
+
+
+def normal(sql: str, label: Label) -> Normal:
+    """A statement in normal form; ``label`` names a relation of the lake, and answers None for any other."""
+    tree = syntax_tree(sql)
+    if tree.get("error"):
+        return _by_tokens(sql, label)
+    found = Normal(text="", asks_catalog=reads(sql).catalog)
+    nodes = list(walk(tree))
+    ctes = {str(item["key"]).lower() for node in nodes for item in (node.get("cte_map") or {}).get("map", ())}
+    for node in nodes:
+        node.pop("query_location", None)
+        _look_at(node, found, ctes, label)
+    found.text = json.dumps(tree["statements"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return found
+
+
+def _look_at(node: dict[str, Any], found: Normal, ctes: set[str], label: Label) -> None:
+    match node.get("type"):
+        case "BASE_TABLE":
+            _relation(node, found, ctes, label)
+        case "TABLE_FUNCTION":
+            found.table_calls.add(node["function"]["function_name"])
+            node["function"]["in_from"] = True
+        case "FUNCTION" if not node.get("in_from"):
+            found.calls.add(node["function_name"])
+        case "COLUMN_REF":
+            _column(node, found, label)
+    found.samples = found.samples or bool(node.get("sample"))
+
+
+def _relation(node: dict[str, Any], found: Normal, ctes: set[str], label: Label) -> None:
+    reference = Reference(database=node["catalog_name"], schema=node["schema_name"], name=node["table_name"])
+    named = label(reference)
+    if not (reference.database or reference.schema) and reference.name.lower() in ctes:
+        # It may mean the CTE or, within it, the lake's relation; so it keeps its name, and counts as an input if there is one.
+        return
+    if named is None:
+        found.strangers.add(".".join(filter(None, (reference.database, reference.schema, reference.name))))
+        return
+    node.update(catalog_name="", schema_name="", lake=named)
+
+
+def _column(node: dict[str, Any], found: Normal, label: Label) -> None:
+    names = node["column_names"]
+    if len(names) == 1:
+        found.values.add(names[0].lower())
+    elif len(names) > 3 and (named := label(Reference.of(tuple(names[:3])))) is not None:
+        node["column_names"] = [{"lake": named}, *names[2:]]
+
+
+def _by_tokens(sql: str, label: Label) -> Normal:
+    seen = reads(sql)
+    tokens = tokenize(sql)
+    for reference in sorted(seen.relations, key=lambda r: (r.database, r.schema, r.name)):
+        label(reference)
+    found = Normal(
+        text=json.dumps([token.text for token in tokens], ensure_ascii=False),
+        exact=False,
+        values={token.name.lower() for token in tokens if token.is_name},
+        asks_catalog=seen.catalog,
+    )
+    for before, token in itertools.pairwise(tokens):
+        if before.word in ("from", "join", ",", "using", "pivot", "unpivot") and token.kind == "string_const":
+            found.strangers.add(token.text)
+    found.samples = any(token.word in ("sample", "tablesample") for token in tokens)
+    return found

@@ -1,0 +1,171 @@
+"""Results that were made before: found by fingerprint, put in place, remembered; and nobody computes what somebody else does."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from dbt.adapters.lakehouse.catalog.base import ReuseIndex
+from dbt.adapters.lakehouse.catalog.model import ReusableResult, TableEntry, identity
+from dbt.adapters.lakehouse.errors import StorageError
+from dbt.adapters.lakehouse.run import fingerprint
+from dbt.adapters.lakehouse.run.fingerprint import Fingerprint
+from dbt.adapters.lakehouse.run.values import Build, Reused
+from dbt.adapters.lakehouse.storage import storage_for
+from dbt.adapters.lakehouse.tables.values import Written
+
+if TYPE_CHECKING:
+    from dbt.adapters.lakehouse.run.lifecycle import LakeRun
+    from dbt.adapters.lakehouse.run.session import RunSession
+
+WAIT_SECONDS = 600.0
+"""How long a run waits for another that computes what it needs, before it computes that itself."""
+
+_FIRST_PAUSE = 0.02
+_LONGEST_PAUSE = 0.5
+
+
+@dataclass(kw_only=True)
+class Attempt:
+    """A build that may have been made before.
+
+    ``found`` is the result, if there is one; else it is to be computed, and ``made`` is told what came of it. ``mark`` is
+    None where results are neither looked for nor kept.
+    """
+
+    mark: Fingerprint | None = None
+    found: ReusableResult | None = None
+    made: TableEntry | None = None
+    seconds: float = 0.0
+
+    @property
+    def why_not(self) -> tuple[str, ...]:
+        """Why the result is not reusable."""
+        return self.mark.obstacles if self.mark is not None else ()
+
+    def entry(self, build: Build, inputs: Mapping[str, str]) -> TableEntry:
+        """The table that was found, as it stands under the build's name."""
+        assert self.found is not None
+        assert self.found.entry is not None
+        return dataclasses.replace(
+            self.found.entry, schema=build.name.schema, name=build.name.name, node=build.node, inputs=inputs
+        )
+
+    @property
+    def reused(self) -> Reused | None:
+        """Whose result was found."""
+        if self.found is None:
+            return None
+        return Reused(run=self.found.run, author=self.found.author, seconds=self.found.seconds)
+
+
+@contextlib.contextmanager
+def attempt(session: RunSession, run: LakeRun, build: Build, table: TableEntry | None) -> Iterator[Attempt]:
+    """Look for the result of a build. If there is none, the block computes it, and others wait for that meanwhile."""
+    index = run.index
+    if index is None or build.reuse == "never":
+        yield Attempt()
+        return
+    mark = fingerprint.of_build(session, build, table)
+    this = Attempt(mark=mark)
+    if mark.obstacles:
+        yield this
+        return
+    claimed = False
+    if not build.rebuild:
+        this.found = _usable(index.recall(mark.id))
+        if this.found is None and not run.live:
+            claimed = _claim(session, run, index, this)
+    try:
+        yield this
+        if this.made is not None:
+            index.remember(_result(run, build, mark, this))
+            claimed = False
+    finally:
+        if claimed:
+            index.release(mark.id, run.request.id)
+
+
+def _claim(session: RunSession, run: LakeRun, index: ReuseIndex, this: Attempt) -> bool:
+    """Wait while another living run computes the result; then it is found, or claimed, or (after long) neither."""
+    # Imported late: runs make sessions, which use this module.
+    from dbt.adapters.lakehouse.run.lifecycle import is_dead
+
+    assert this.mark is not None
+    run.begin()
+    deadline = time.monotonic() + WAIT_SECONDS
+    pause, dead, waited = _FIRST_PAUSE, None, False
+    while True:
+        holder = index.claim(this.mark.id, run.request.id, instead_of=dead)
+        if holder is None:
+            # Who held it until now may have ended well between the last look and this one.
+            this.found = _usable(index.recall(this.mark.id)) if waited else None
+            if this.found is not None:
+                index.release(this.mark.id, run.request.id)
+            return this.found is None
+        record = run.catalog.run(holder)
+        if record is not None and is_dead(record):
+            dead = holder
+            continue
+        if time.monotonic() > deadline:
+            return False
+        waited = True
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+        session.check_open()
+        this.found = _usable(index.recall(this.mark.id))
+        if this.found is not None:
+            return False
+
+
+def _usable(result: ReusableResult | None) -> ReusableResult | None:
+    """A result whose table is still there."""
+    if result is None or result.entry is None:
+        return None
+    try:
+        there = storage_for(result.entry.metadata_location).exists(result.entry.metadata_location)
+    except StorageError:
+        return None
+    return result if there else None
+
+
+def _result(run: LakeRun, build: Build, mark: Fingerprint, this: Attempt) -> ReusableResult:
+    return ReusableResult(
+        fingerprint=mark.id,
+        parts=mark.parts,
+        node=build.node or str(build.name),
+        entry=this.made,
+        run=None if run.live else run.request.id,
+        author=run.request.author,
+        made_at=datetime.now(UTC),
+        seconds=round(this.seconds, 6),
+    )
+
+
+def content_after(build: Build, before: TableEntry | None, written: Written) -> str | None:
+    """The content identity of a table that a build wrote; None if nothing is known of it."""
+    if not build.content_identity:
+        return None
+    if build.mode == "create":
+        return f"rows:{written.added}" if written.added is not None else None
+    if before is None:
+        return None
+    if is_unchanged(before, written):
+        return identity(before)
+    if build.mode == "append" and written.added is not None:
+        return f"and:{fingerprint.hashed([identity(before), written.added])}"
+    return None
+
+
+def is_unchanged(before: TableEntry, written: Written) -> bool:
+    """Whether a write left columns and rows as they were."""
+    columns = [(column.name, column.type) for column in before.columns]
+    same = columns == [(column.name, column.type) for column in written.columns]
+    return same and (
+        written.snapshot_id == before.snapshot_id or (written.rows_written == 0 and written.rows_deleted == 0)
+    )
