@@ -186,6 +186,6 @@ def _since(text: str) -> datetime:
         if match is not None:
             return datetime.now(UTC) - timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
         time = datetime.fromisoformat(text)
+        return time.astimezone(UTC) if time.tzinfo is not None else time.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise ConfigError(f"--since is {text!r}; 2026-11-20, 2026-11-20T10:00Z or 2h is needed") from None
-    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
@@ -21,7 +21,7 @@ from dbt.adapters.lakehouse.service.policy import Capability
 
 Id = Annotated[str, Path(pattern="^[A-Za-z0-9._-]{1,200}$")]
 Limit = Annotated[int, Query(ge=1, le=10_000)]
-UserName = Annotated[str | None, Query(max_length=100, description="of this user alone")]
+UserName = Annotated[str | None, Query(pattern="^[A-Za-z0-9_.@+-]{1,100}$", description="of this user alone")]
 
 
 def routers() -> list[APIRouter]:
@@ -71,7 +71,10 @@ def _admin(by: Asker, verb: str) -> StoreAdmin:
 def _utc(time: datetime | None) -> datetime | None:
     if time is not None and time.tzinfo is None:
         raise ConfigError("'since' needs a time zone: 2026-11-20T10:00:00Z")
-    return time
+    try:
+        return None if time is None else time.astimezone(UTC)
+    except OverflowError:
+        raise ConfigError(f"'since' is {time.isoformat() if time else None}, which is no time in UTC") from None
 
 
 def _add_jobs(routes: APIRouter) -> None:
