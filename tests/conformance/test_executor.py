@@ -249,3 +249,39 @@ def test_a_stream_that_nobody_reads_to_the_end(executor: Executor) -> None:
         started = time.monotonic()
     assert time.monotonic() - started < 1.5
     lease.release()
+
+
+def test_what_arrow_cannot_hold_says_so_or_works(executor: Executor, lease: Lease) -> None:
+    variant = ask("SELECT 1::VARIANT AS v")
+    if isinstance(executor, LocalExecutor):
+        assert lease.run(variant).rows == [(1,)]
+    else:
+        with pytest.raises(SqlError, match=r"VARIANT.*cast"):
+            lease.run(variant)
+    assert lease.run(ask("SELECT 1")).rows == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT row(1, 2) AS a, true AS b",
+        "SELECT 1 AS a, 2 AS a",
+        "SELECT [], NULL, {'a': NULL}",
+        "VALUES (1), (2)",
+        "SELECT 1; SELECT 2",
+        "DESCRIBE SELECT 1 AS a",
+        "EXPLAIN SELECT 1",
+    ],
+)
+def test_answers_are_those_of_an_embedded_lake(executor: Executor, lease: Lease, tmp_path: Path, sql: str) -> None:
+    local = LocalExecutor(LakeSettings(warehouse="", catalog="", memory_limit="100MB", temp_directory=str(tmp_path)))
+    with local.lease() as direct:
+        expected = direct.run(ask(sql))
+    local.close()
+    try:
+        answer = lease.run(ask(sql))
+    except SqlError:
+        assert ";" in sql, "only a sandbox refuses, and only several statements"
+        return
+    assert repr(list(answer.rows)) == repr(list(expected.rows))
+    assert answer.columns == expected.columns

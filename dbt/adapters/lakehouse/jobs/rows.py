@@ -154,6 +154,16 @@ def _plain(table: pa.Table, wanted: Sequence[int]) -> pa.Table:
     return table
 
 
+def rows_of(cursor: duckdb.DuckDBPyConnection) -> pa.RecordBatchReader:
+    """The rows of a cursor's query, made as they are read. Raises DuckDB's errors, now and then."""
+    import duckdb
+
+    try:
+        return reading(cursor.to_arrow_reader(_BATCH))
+    except OSError as error:
+        raise duckdb.NotImplementedException(f"{error}; cast the column to another type, such as JSON") from error
+
+
 def reading(reader: pa.RecordBatchReader) -> pa.RecordBatchReader:
     """The same rows; what DuckDB raises while it makes them is an error of its own again, and not a text in Arrow's."""
     import pyarrow as pa

@@ -33,7 +33,7 @@ from dbt.adapters.lakehouse.jobs.job import (
     Watch,
 )
 from dbt.adapters.lakehouse.jobs.monitor import Monitor, size_of
-from dbt.adapters.lakehouse.jobs.rows import reading
+from dbt.adapters.lakehouse.jobs.rows import rows_of
 from dbt.adapters.lakehouse.jobs.sandbox import Sandbox, folders_of, location_of, parquet_names
 from dbt.adapters.lakehouse.settings import LakeSettings
 from dbt.adapters.lakehouse.tables.values import Column, Staged, Written
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 _INTERRUPT_SECONDS = 0.05
 _STAGED = "__lakehouse_rows"
 _BATCH = 10_000
-_ARROW_BATCH = 122_880
 _COUNTED = (
     duckdb.StatementType.INSERT,
     duckdb.StatementType.UPDATE,
@@ -227,7 +226,8 @@ class Worker:
         return self._pythons.rows(call)
 
     def _limit_of(self, job: Job) -> str | None:
-        return job.resources.memory or (self._present.instance.own_memory if self._present is not None else None)
+        own = self._present.instance.own_memory if self._present is not None else self._settings.memory_limit
+        return job.resources.memory or own
 
     def _set_up(self, cursor: duckdb.DuckDBPyConnection, statement: str) -> None:
         if self._sandbox is not None:
@@ -399,7 +399,7 @@ def _answer(cursor: duckdb.DuckDBPyConnection, action: Query, sink: Sink | None 
         return JobResult(rows_affected=counted[0][0] if counted else 0)
     columns = tuple(Column(name=column[0], type=str(column[1])) for column in description)
     if sink is not None:
-        sink(columns, reading(cursor.to_arrow_reader(_ARROW_BATCH)))
+        sink(columns, rows_of(cursor))
         return JobResult(columns=columns)
     if action.arrow:
         return JobResult(columns=columns, arrow=cursor.to_arrow_table())
