@@ -142,6 +142,16 @@ def test_inputs_and_results_of_every_kind(bench: Bench, how: str) -> None:
     assert bench.query(counted + made.name, made).rows == bench.query(counted + "v", table, view).rows
 
 
+def test_inputs_of_many_files_are_copied_into_one(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(python_cell, "MOST_FILES", 0)
+    table = bench.table("SELECT range AS a, uuid() AS u FROM range(300000)")
+    view = Input(database="lake", schema="s", name="v", sql="SELECT a, u, 1::HUGEINT AS h FROM s.t1", is_view=True)
+    # What a model can read, dbt writes into its code.
+    made = bench.run('# "lake"."s"."v"\nreturn dbt.ref(\'v\')', table, view)
+    difference = f"SELECT count(*) FROM (FROM v EXCEPT FROM {made.name})"
+    assert bench.query(difference, table, view, made).rows == [(0,)]
+
+
 def test_the_session_is_the_workers(bench: Bench) -> None:
     table = bench.table("SELECT 1 AS a")
     bench.query("CREATE TEMP TABLE mine AS SELECT 7::HUGEINT AS b")
