@@ -154,6 +154,27 @@ def test_views_macros_types_variables_and_settings_move_along(session: Session) 
         session.query("SELECT * FROM bigger", table)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "SET TIME ZONE 'Asia/Kathmandu'",
+        "SET SESSION timezone TO 'Asia/Kathmandu'",
+        "set \"TimeZone\"='Asia/Kathmandu'",
+        "SET GLOBAL TimeZone = 'Asia/Kathmandu'",
+    ],
+)
+def test_settings_are_known_however_they_are_spelled(session: Session, said: str) -> None:
+    session.query(said)
+    zone = "SELECT current_setting('TimeZone')"
+    assert session.query(zone) == [("Asia/Kathmandu",)]
+    session.move()
+    session.query("RESET TimeZone")
+    assert session.query(zone) != [("Asia/Kathmandu",)]
+    with pytest.raises(SqlError, match=r"(?i)unknown timezone"):
+        session.query("SET TimeZone = 'Nowhere'")
+    assert session.query(zone) != [("Nowhere",)]
+
+
 def test_headers_and_definitions_hold_in_every_duckdb(session: Session) -> None:
     definitions = ("CREATE OR REPLACE MACRO plus(x) AS x + 1",)
     setup = ("SET TimeZone = 'Europe/Berlin'; CREATE TEMP TABLE head AS SELECT 3 AS a; SET VARIABLE v = 4",)

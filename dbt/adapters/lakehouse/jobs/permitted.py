@@ -271,33 +271,34 @@ def _pragma(tokens: Sequence[Token]) -> None:
 
 
 def _set(tokens: Sequence[Token]) -> None:
-    words = [token.word for token in tokens]
-    at = 2 if len(words) > 1 and words[1] in ("session", "local", "global") else 1
-    if len(words) > at and words[at] == "variable":
+    name, at = _setting(tokens), _name_at(tokens)
+    if name is None:
         return
-    name = tokens[at].name.lower() if len(tokens) > at else ""
-    if words[1:3] == ["time", "zone"]:
-        name, at = "timezone", 2
     if name in ("threads", "memory_limit", "max_memory", "worker_threads"):
         raise refusal(f"SET {name}", "give the model `cpus` or `memory` instead")
     if name not in USER_SETTINGS:
         raise refusal(
             f"SET {name}", "the operator of the service can set it for all (`settings` of its profile or configuration)"
         )
-    value = tokens[at + 1 :]
-    if words[0] != "reset" and any(token.text in ("(", ")") for token in value):
+    if any(token.text in ("(", ")") for token in tokens[at + 1 :]):
         raise refusal(f"SET {name} to something computed", "write the value itself")
+
+
+def _name_at(tokens: Sequence[Token]) -> int:
+    words = [token.word for token in tokens]
+    return 2 if len(words) > 2 and words[0] != "pragma" and words[1] in ("session", "local", "global") else 1
 
 
 def _setting(tokens: Sequence[Token]) -> str | None:
     """The setting that a statement changes; None if it changes none."""
     words = [token.word for token in tokens]
-    if words[0] == "pragma" and len(words) > 2 and words[2] == "=":
-        return tokens[1].name.lower()
-    if words[0] not in ("set", "reset") or "variable" in words[1:3]:
+    assigns = words[0] == "pragma" and len(words) > 2 and words[2] == "="
+    at = _name_at(tokens)
+    if not (assigns or words[0] in ("set", "reset")) or words[at : at + 1] == ["variable"]:
         return None
-    at = 2 if len(words) > 2 and words[1] in ("session", "local", "global") else 1
-    return tokens[at].name.lower() if len(tokens) > at else None
+    if words[at : at + 2] == ["time", "zone"]:
+        return "timezone"
+    return tokens[at].name.lower() if len(tokens) > at else ""
 
 
 def settings_in(sql: str) -> dict[str, str]:

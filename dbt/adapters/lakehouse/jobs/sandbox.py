@@ -274,7 +274,7 @@ def location_of(job: Job) -> str | None:
             base = action.base
     from dbt.adapters.lakehouse.tables import metadata
 
-    return metadata.load_metadata(base).location
+    return metadata.load(base).metadata.location
 
 
 def folders_of(location: str, names: Iterable[str]) -> list[str]:
