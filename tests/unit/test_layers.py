@@ -12,7 +12,7 @@ PREFIX = "dbt.adapters.lakehouse"
 
 # From the bottom up. A module may import what stands in its own layer or below.
 LAYERS = [
-    {"errors", "telemetry"},
+    {"errors", "telemetry", "__version__"},
     {"settings"},
     {"storage"},
     {"tables"},
@@ -25,7 +25,7 @@ LAYERS = [
     {"events"},
     {"service"},
     {"impl", "cli"},
-    {"__init__", "__version__"},
+    {"__init__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

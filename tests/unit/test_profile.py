@@ -13,6 +13,7 @@ from dbt.adapters.lakehouse.profile import (
     git_branch,
     lake_settings,
     publish_mode,
+    service_settings,
     target_branch,
     validate,
 )
@@ -115,8 +116,11 @@ def test_a_postgresql_catalog_is_taken_as_it_is(tmp_path: Path) -> None:
         ({"isolation": "serializable"}, "not available in this version; snapshot is"),
         ({"isolation": "chaos"}, "known values: snapshot"),
         ({"executor": "ray"}, "not available in this version; local is"),
-        ({"service": "https://x"}, "services are not available"),
-        ({"token": "secret-token"}, "services are not available"),
+        ({"service": "lake.example.com"}, "the URL of a service is needed"),
+        ({"service": "ftp://x"}, "http://127.0.0.1:8585"),
+        ({"token": "two words"}, "text without spaces"),
+        ({"token": "secret-token"}, "is for a service"),
+        ({"service_ca": "ca.pem"}, "is for a service"),
         ({"threads": 0}, "1 or more"),
         ({"threads": "4"}, "as_number"),
         ({"threads": True}, "1 or more"),
@@ -146,6 +150,34 @@ def test_a_wrong_key_is_named_with_what_would_be_right(keys: dict[str, Any], say
 def test_a_profile_without_a_warehouse_says_so() -> None:
     with pytest.raises(ConfigError, match="no 'warehouse'"):
         validate({"type": "lakehouse"})
+
+
+def test_a_service_stands_alone(tmp_path: Path) -> None:
+    whole = {"type": "lakehouse", "service": "https://lake.example.com/", "token": "lh_x", "service_ca": "ca.pem"}
+    settings = service_settings(whole, tmp_path)
+    assert settings is not None
+    assert (settings.url, settings.token) == ("https://lake.example.com", "lh_x")
+    assert settings.ca == str(tmp_path / "ca.pem")
+    assert "lh_x" not in repr(settings)
+    assert service_settings({"type": "lakehouse", "warehouse": "./lake"}, tmp_path) is None
+    for key, value in {
+        "warehouse": "./lake",
+        "catalog": "sqlite:///c.sqlite",
+        "memory_limit": "1GB",
+        "settings": {"a": 1},
+        "extensions": ["icu"],
+    }.items():
+        with pytest.raises(ConfigError, match=f"'{key}' stands beside 'service'"):
+            service_settings({**whole, key: value}, tmp_path)
+    with pytest.raises(ConfigError, match="this needs the lake itself"):
+        lake_settings(whole, tmp_path)
+
+
+def test_the_token_may_stand_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAKEHOUSE_TOKEN", "lh_env")
+    settings = service_settings({"type": "lakehouse", "service": "http://127.0.0.1:8585"}, tmp_path)
+    assert settings is not None
+    assert settings.token == "lh_env"
 
 
 def test_secrets_stay_out_of_messages(tmp_path: Path) -> None:

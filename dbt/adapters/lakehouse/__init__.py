@@ -25,7 +25,9 @@ from __future__ import annotations
 
 from typing import Any
 
-__version__ = "0.1.0"
+from dbt.adapters.lakehouse.__version__ import version as __version__
+
+__all__ = ["__version__"]
 
 
 def __getattr__(name: str) -> Any:

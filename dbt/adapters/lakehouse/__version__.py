@@ -1,5 +1,3 @@
 """The version, where dbt looks for it."""
 
-from dbt.adapters.lakehouse import __version__ as version
-
-__all__ = ["version"]
+version = "0.1.0"

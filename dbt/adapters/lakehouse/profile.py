@@ -40,6 +40,10 @@ _ELSEWHERE = {
 def lake_settings(profile: Mapping[str, Any], project_dir: Path) -> LakeSettings:
     """Where the lake of a profile's output is and how it is reached. Raises ``ConfigError`` if any key is wrong."""
     validate(profile)
+    if "service" in profile:
+        raise ConfigError(
+            f"the profile names a service ({profile['service']}); this needs the lake itself: its 'warehouse' (or --warehouse)"
+        )
     warehouse = _warehouse_uri(profile["warehouse"], project_dir)
     options = _texts(profile.get("storage_options", {}))
     check_warehouse(warehouse, options)
@@ -118,7 +122,11 @@ def validate(profile: Mapping[str, Any]) -> None:
         check(key, value)
     if "service" in profile:
         _check_beside_service(profile)
-    elif "warehouse" not in profile:
+        return
+    alone = [key for key in ("token", "service_ca") if key in profile]
+    if alone:
+        raise ConfigError(f"profile key {alone[0]!r} is for a service; name its URL as 'service', or remove the key")
+    if "warehouse" not in profile:
         raise ConfigError(
             "the profile has no 'warehouse': the folder that holds the lake, ./lake for instance (or 'service': the URL of "
             "a service that keeps it)"

@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from dbt.adapters.lakehouse import __version__
+from dbt.adapters.lakehouse.__version__ import version
 from dbt.adapters.lakehouse.errors import BadRequest, LakehouseError, ServiceError
 from dbt.adapters.lakehouse.service import routes_admin, routes_catalog, routes_runs, routes_status
 from dbt.adapters.lakehouse.service.core import Service
@@ -37,7 +37,7 @@ def create_app(service: Service) -> Any:
 
     app = FastAPI(
         title="dbt-lakehouse",
-        version=__version__,
+        version=version,
         summary="A lake of Iceberg tables under a git-like catalog, and the execution of dbt models on it.",
         openapi_url="/v1/openapi.json",
         docs_url=None,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 
-from dbt.adapters.lakehouse import __version__
+from dbt.adapters.lakehouse.__version__ import version
 from dbt.adapters.lakehouse.errors import LakehouseError, Unauthenticated, VersionSkew
 from dbt.adapters.lakehouse.lake.remote import wire
 from dbt.adapters.lakehouse.service.audit import REQUEST_ID
@@ -29,7 +29,7 @@ log = logging.getLogger("lakehouse.requests")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _ALWAYS = [
     (wire.API_HEADER.lower().encode(), str(wire.API).encode()),
-    (wire.VERSION_HEADER.lower().encode(), __version__.encode()),
+    (wire.VERSION_HEADER.lower().encode(), version.encode()),
 ]
 
 
@@ -98,7 +98,7 @@ def _check_version(headers: dict[str, str]) -> None:
     older = api.isdigit() and int(api) < wire.API
     side = "upgrade dbt-lakehouse on the client's side" if older else "upgrade the service"
     raise VersionSkew(
-        f"the client is dbt-lakehouse {client[:40]} (protocol {api[:10]}), the service runs {__version__} "
+        f"the client is dbt-lakehouse {client[:40]} (protocol {api[:10]}), the service runs {version} "
         f"(protocol {wire.API}); {side}"
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from dbt.adapters.lakehouse import __version__
+from dbt.adapters.lakehouse.__version__ import version
 
 if TYPE_CHECKING:
     from dbt.adapters.lakehouse.service.core import Service
@@ -34,7 +34,7 @@ class Metrics:
         )
         self.in_flight = Gauge("lakehouse_requests_in_flight", "Requests not yet answered.", registry=self.registry)
         build = Gauge("lakehouse_build_info", "The version that runs.", ("version",), registry=self.registry)
-        build.labels(__version__).set(1)
+        build.labels(version).set(1)
         self.registry.register(_Asked(service))
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:

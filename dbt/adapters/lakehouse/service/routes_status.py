@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from dbt.adapters.lakehouse import __version__
+from dbt.adapters.lakehouse.__version__ import version
 from dbt.adapters.lakehouse.lake.base import Check
 from dbt.adapters.lakehouse.lake.remote import wire
 from dbt.adapters.lakehouse.service import replies
@@ -45,7 +45,7 @@ def info(request: Request) -> Response:
     """Who answers, and as whom the token is known."""
     by = asker(request)
     said = wire.ServiceInfo(
-        version=__version__,
+        version=version,
         api=wire.API,
         database=by.service.settings.database,
         user=by.principal.user,

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import urllib3
 
+from dbt.adapters.lakehouse.__version__ import version
 from dbt.adapters.lakehouse.errors import (
     Busy,
     ConfigError,
@@ -115,7 +116,7 @@ class Http:
     def _headers(self, content: str | None, key: str | None, more: Mapping[str, str] | None) -> dict[str, str]:
         headers = {
             wire.API_HEADER: str(wire.API),
-            "User-Agent": f"dbt-lakehouse/{_version()}",
+            "User-Agent": f"dbt-lakehouse/{version}",
             wire.REQUEST_HEADER: uuid.uuid4().hex,
         }
         if self._token is not None:
@@ -149,11 +150,11 @@ class Http:
         error = wire.error_of(document)
         return error, isinstance(error, Unavailable | Busy)
 
-    def _skew(self, api: str, version: str) -> VersionSkew:
+    def _skew(self, api: str, theirs: str) -> VersionSkew:
         newer = api.isdigit() and int(api) > wire.API
         side = "upgrade dbt-lakehouse here" if newer else "upgrade the service"
         return VersionSkew(
-            f"the service at {self.url} runs dbt-lakehouse {version} (protocol {api}), this is {_version()} "
+            f"the service at {self.url} runs dbt-lakehouse {theirs} (protocol {api}), this is {version} "
             f"(protocol {wire.API}); {side}"
         )
 
@@ -234,12 +235,6 @@ def _document(data: bytes) -> wire.ErrorDocument | None:
     except ServiceError:
         return None
     return document
-
-
-def _version() -> str:
-    from dbt.adapters.lakehouse import __version__
-
-    return __version__
 
 
 def _keepalive() -> list[tuple[int, int, int]]:
