@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -94,32 +95,33 @@ class S3:
         return replace(self, endpoint=endpoint)
 
     def client(self) -> Any:
-        """A client of its own, which nothing of the package has made."""
-        import boto3
-        from botocore.config import Config
+        """A client that nothing of the package has made."""
+        return _client(self.endpoint, self.key, self.secret)
 
-        return boto3.client(
-            "s3",
-            endpoint_url=f"http://{self.endpoint}",
-            region_name="us-east-1",
-            aws_access_key_id=self.key,
-            aws_secret_access_key=self.secret,
-            config=Config(s3={"addressing_style": "path"}),
-        )
-
-    def keys(self) -> set[str]:
+    def names(self) -> set[str]:
         """Names of all objects in the folder."""
-        with contextlib.closing(self.client()) as client:
-            pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{self.folder}/")
-            return {
-                found["Key"].removeprefix(f"{self.folder}/") for page in pages for found in page.get("Contents", ())
-            }
+        pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{self.folder}/")
+        return {found["Key"].removeprefix(f"{self.folder}/") for page in pages for found in page.get("Contents", ())}
 
     def unfinished(self) -> list[str]:
         """Names of uploads that were begun in the folder and not ended."""
-        with contextlib.closing(self.client()) as client:
-            found = client.list_multipart_uploads(Bucket=BUCKET, Prefix=f"{self.folder}/").get("Uploads", ())
-            return [upload["Key"] for upload in found]
+        found = self.client().list_multipart_uploads(Bucket=BUCKET, Prefix=f"{self.folder}/").get("Uploads", ())
+        return [upload["Key"] for upload in found]
+
+
+@functools.cache  # a client takes a while to make
+def _client(endpoint: str, key: str, secret: str) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client(
+        "s3",
+        endpoint_url=f"http://{endpoint}",
+        region_name="us-east-1",
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        config=Config(s3={"addressing_style": "path"}),
+    )
 
 
 def weed() -> Path | None:
@@ -147,8 +149,7 @@ def running(program: Path) -> Iterator[S3]:
             else:
                 raise AssertionError(f"SeaweedFS did not start: {(folder / 'log').read_text()[-4000:]}")
             found = S3(endpoint=f"127.0.0.1:{port}", folder=uuid4().hex)
-            with contextlib.closing(found.client()) as client:
-                client.create_bucket(Bucket=BUCKET)
+            found.client().create_bucket(Bucket=BUCKET)
             yield found
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -196,21 +197,17 @@ def _ready(port: int, process: subprocess.Popen[bytes]) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             break
         time.sleep(0.05)
-    with contextlib.closing(probe.client()) as client:
-        while process.poll() is None and time.monotonic() < deadline:
-            with contextlib.suppress(BotoCoreError, ClientError):
-                client.create_bucket(Bucket="probe")
-                client.put_object(Bucket="probe", Key="probe", Body=b"probe")
-                return True
-            time.sleep(0.1)
+    client = probe.client()
+    while process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(BotoCoreError, ClientError):
+            client.create_bucket(Bucket="probe")
+            client.put_object(Bucket="probe", Key="probe", Body=b"probe")
+            return True
+        time.sleep(0.1)
     return False
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(timeout=10)
+        process.kill()  # nobody needs what it holds, and a stop in good order takes ten seconds
+        process.wait(timeout=10)

@@ -11,6 +11,8 @@ import duckdb
 import pytest
 from pyiceberg.table import StaticTable
 
+from dbt.adapters.lakehouse.jobs.s3_access import Grant
+from dbt.adapters.lakehouse.settings import LakeSettings
 from dbt.adapters.lakehouse.storage import uri_of
 from dbt.adapters.lakehouse.tables import deletes, evolve, maintenance, metadata, reader, rows, writer
 from dbt.adapters.lakehouse.tables.values import Constraints, TableSpec
@@ -44,19 +46,39 @@ def iceberg():
         yield con
 
 
+@pytest.fixture(params=["local", "s3"])
+def place(request, tmp_path):
+    """Settings of a lake in each kind of store."""
+    if request.param == "local":
+        return LakeSettings(warehouse=uri_of(tmp_path / "lake"), catalog="")
+    s3 = request.getfixturevalue("s3")
+    return LakeSettings(warehouse=s3.uri, catalog="", storage_options=s3.options)
+
+
 @pytest.fixture
-def con():
-    with duckdb.connect() as connection:
+def con(place, tmp_path):
+    with duckdb.connect(config={"temp_directory": str(tmp_path / "private")}) as connection:
         connection.execute("SET TimeZone = 'UTC'; SET threads = 2")
+        Grant(connection, place)
         yield connection
 
 
 @pytest.fixture
-def spec(tmp_path):
+def spec(place):
     def make(name="t", **rest):
-        return TableSpec(location=uri_of(tmp_path / "lake" / name), table_uuid=str(uuid.uuid4()), **rest)
+        return TableSpec(location=f"{place.warehouse}/{name}", table_uuid=str(uuid.uuid4()), **rest)
 
     return make
+
+
+@pytest.fixture
+def stored(place):
+    """A table as pyiceberg opens it, with a file system of its own."""
+    options = place.storage_options
+    names = {"endpoint": "endpoint", "region": "region", "access_key_id": "access-key-id"}
+    names["secret_access_key"] = "secret-access-key"
+    properties = {f"s3.{theirs}": options[ours] for ours, theirs in names.items() if options}
+    return lambda table: StaticTable.from_metadata(table.metadata_location, properties)
 
 
 @pytest.fixture(autouse=True)
@@ -186,9 +208,9 @@ KINDS = [
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_pyiceberg_and_we_agree(kind, con, spec):
+def test_pyiceberg_and_we_agree(kind, con, spec, stored):
     for table in kind(con, spec):
-        arrow = StaticTable.from_metadata(table.metadata_location).scan().to_arrow()  # noqa: F841  # read by name below
+        arrow = stored(table).scan().to_arrow()  # noqa: F841  # read by name below
         state = metadata._read(table.metadata_location)
         ours = reader.scan(state, state.data, stored=True)
         columns = ", ".join(f'CAST("{c.name.replace(chr(34), chr(34) * 2)}" AS VARCHAR)' for c in table.columns)
@@ -200,7 +222,8 @@ def test_pyiceberg_and_we_agree(kind, con, spec):
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_iceberg_scan_and_we_agree(kind, con, spec, iceberg):
+def test_iceberg_scan_and_we_agree(kind, con, spec, iceberg, place):
+    Grant(iceberg, place)
     for table in kind(con, spec):
         location = table.metadata_location.removeprefix("file://").replace("'", "''")
         state = metadata._read(table.metadata_location)

@@ -147,7 +147,7 @@ class S3Storage:
                 raise
 
     def _send_one(self, path: Path, uri: str) -> None:
-        from boto3.s3.transfer import TransferConfig
+        from boto3.s3.transfer import S3Transfer, TransferConfig
 
         place = _place(uri)
         with _translated("write", uri):
@@ -156,7 +156,8 @@ class S3Storage:
                     self._client.put_object(**place, Body=file)
                 return
             config = TransferConfig(multipart_threshold=_PART, multipart_chunksize=_PART, max_concurrency=4)
-            self._client.upload_file(str(path), place["Bucket"], place["Key"], Config=config)
+            with S3Transfer(self._client, config) as transfer:
+                transfer.upload_file(str(path), place["Bucket"], place["Key"])
 
     @property
     def _client(self) -> Any:

@@ -5,6 +5,10 @@ Working it out takes pyiceberg three milliseconds for a manifest and its list, m
 
 from __future__ import annotations
 
+from dbt.adapters.lakehouse.tables import one_door  # noqa: F401
+
+# isort: split
+
 import json
 import os
 from collections.abc import Mapping

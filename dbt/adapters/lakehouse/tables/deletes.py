@@ -6,6 +6,10 @@ old one says and takes its place, so that deletes do not pile up and reading cos
 
 from __future__ import annotations
 
+from dbt.adapters.lakehouse.tables import one_door  # noqa: F401
+
+# isort: split
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial

@@ -24,6 +24,10 @@ What Iceberg's type alone does not say is the *meaning*: it is kept by field id 
 
 from __future__ import annotations
 
+from dbt.adapters.lakehouse.tables import one_door  # noqa: F401
+
+# isort: split
+
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 

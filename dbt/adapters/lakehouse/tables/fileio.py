@@ -5,6 +5,10 @@ pyiceberg's own ``pyiceberg.io.pyarrow`` takes seconds to import and a milliseco
 
 from __future__ import annotations
 
+from dbt.adapters.lakehouse.tables import one_door  # noqa: F401
+
+# isort: split
+
 import io
 from types import TracebackType
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dbt.adapters.lakehouse.tables import one_door  # noqa: F401
+
+# isort: split
+
 from typing import TYPE_CHECKING
 
 from pyiceberg.table.snapshots import Operation

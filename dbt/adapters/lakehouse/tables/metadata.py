@@ -5,6 +5,10 @@ Iceberg spec, *Table Metadata* and *Manifests*, format version 2.
 
 from __future__ import annotations
 
+from dbt.adapters.lakehouse.tables import one_door  # noqa: F401
+
+# isort: split
+
 import time
 from collections import OrderedDict
 from collections.abc import Mapping

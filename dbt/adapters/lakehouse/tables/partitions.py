@@ -7,6 +7,10 @@ helper only has to tell partitions apart, and one that did not would be found ou
 
 from __future__ import annotations
 
+from dbt.adapters.lakehouse.tables import one_door  # noqa: F401
+
+# isort: split
+
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

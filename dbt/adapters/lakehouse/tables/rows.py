@@ -5,6 +5,7 @@ Equality deletes are never written: engines take minutes to read what a join fin
 
 from __future__ import annotations
 
+from dbt.adapters.lakehouse.tables import one_door  # noqa: F401
 
 # isort: split
 

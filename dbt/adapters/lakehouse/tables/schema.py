@@ -6,6 +6,10 @@ table never used, counted by ``last-column-id``.
 
 from __future__ import annotations
 
+from dbt.adapters.lakehouse.tables import one_door  # noqa: F401
+
+# isort: split
+
 import itertools
 import json
 import re

@@ -7,6 +7,10 @@ and in one go or in several.
 
 from __future__ import annotations
 
+from dbt.adapters.lakehouse.tables import one_door  # noqa: F401
+
+# isort: split
+
 import dataclasses
 import hashlib
 import itertools

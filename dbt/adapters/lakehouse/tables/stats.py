@@ -6,6 +6,10 @@ engines skip rows, so a bound that cannot be told exactly is left out.
 
 from __future__ import annotations
 
+from dbt.adapters.lakehouse.tables import one_door  # noqa: F401
+
+# isort: split
+
 import datetime
 import re
 import struct

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dbt.adapters.lakehouse.tables import one_door  # noqa: F401
 
 # isort: split
 
