@@ -56,7 +56,7 @@ def main(descriptor: int) -> None:
     import pyarrow.ipc  # noqa: F401
 
     try:
-        worker = Worker(replace(settings, duckdb_settings=_lossless(settings)))
+        worker = Worker(replace(settings, duckdb_settings=_lossless(settings)), isolate_python=True)
     except LakehouseError as error:
         channel.send({"kind": "error", "error": error_to_json(error)})
         return

@@ -8,6 +8,7 @@ import os
 
 from dbt.adapters.lakehouse.executors.limits import PoolOptions
 from dbt.adapters.lakehouse.executors.pool import PoolExecutor
+from dbt.adapters.lakehouse.jobs.python_env import default_folder
 from dbt.adapters.lakehouse.service.config import ServiceConfig
 from dbt.adapters.lakehouse.service.core import Service
 from dbt.adapters.lakehouse.service.store import ServiceStore
@@ -30,6 +31,8 @@ def open_service(settings: LakeSettings, config: ServiceConfig, *, lease: float 
         sandbox=True,
         external_access=config.external_access,
         python_sandbox=config.python_sandbox,
+        # Said here: a worker's home is a folder that goes with it.
+        environments=settings.environments or str(default_folder()),
     )
     storage_for(settings.warehouse, settings.storage_options).duckdb_path(settings.warehouse, folder=True)
     with contextlib.ExitStack() as opened:
