@@ -95,22 +95,25 @@ def _through_duckdb(table: pa.Table) -> duckdb.DuckDBPyRelation:
 
 
 def _without_enums(kind: pa.DataType) -> pa.DataType:
-    """A type with text for enumerations within arrays, of which DuckDB would read the numbers alone."""
+    """A type with text for enumerations, whose values are the same.
+
+    Of those in an array, DuckDB would read the numbers alone; on those in an empty list, it would fail for good.
+    """
     import pyarrow as pa
 
-    def inner(field: pa.Field, *, array: bool) -> pa.Field:
-        if array and pa.types.is_dictionary(field.type):
-            return field.with_type(field.type.value_type)
+    def inner(field: pa.Field) -> pa.Field:
         return field.with_type(_without_enums(field.type))
 
+    if pa.types.is_dictionary(kind):
+        return kind.value_type
     if pa.types.is_fixed_size_list(kind):
-        return pa.list_(inner(kind.value_field, array=True), kind.list_size)
+        return pa.list_(inner(kind.value_field), kind.list_size)
     if pa.types.is_list(kind):
-        return pa.list_(inner(kind.value_field, array=False))
+        return pa.list_(inner(kind.value_field))
     if pa.types.is_struct(kind):
-        return pa.struct([inner(field, array=False) for field in kind])
+        return pa.struct([inner(field) for field in kind])
     if pa.types.is_map(kind):
-        return pa.map_(inner(kind.key_field, array=False), inner(kind.item_field, array=False))
+        return pa.map_(inner(kind.key_field), inner(kind.item_field))
     return kind
 
 
@@ -190,7 +193,14 @@ def _batches(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
 
 def connection() -> duckdb.DuckDBPyConnection:
     """A DuckDB without any data, one a process, for decoding and parsing; use a cursor of it."""
+    import duckdb
+
     with _starting:
+        try:
+            _shared().execute("SELECT 1")
+        except duckdb.Error:
+            # Something made it give up for good, which is no reason to do so, too.
+            _shared.cache_clear()
         return _shared()
 
 
