@@ -183,3 +183,15 @@ def test_what_is_wrong_with_a_job_is_said(lakehouse: Lakehouse, tmp_path: Path) 
 def test_lines_that_are_new_are_found_though_old_ones_are_gone(old: list[str], new: list[str], kept: int) -> None:
     before, now = old[-kept:], [*old, *new][-kept:]
     assert list(new_lines(before, now)) == new[-kept:]
+
+
+def test_which_lake_is_meant_is_never_guessed(lakehouse: Lakehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAKEHOUSE_SERVICE", "http://127.0.0.1:1")
+    code, _, err = lakehouse("token", "list")
+    assert code == 1
+    assert "both LAKEHOUSE_WAREHOUSE and LAKEHOUSE_SERVICE are set" in err
+    assert "no service store" in lakehouse("token", "list", "--warehouse", "elsewhere")[2]
+    code, _, err = lakehouse("token", "list", "--service", "http://127.0.0.1:1", "--warehouse", "elsewhere")
+    assert code == 1
+    assert "stands beside 'service'" in err
+    assert "URL of a service is needed" in lakehouse("token", "list", "--service", "nonsense")[2]
