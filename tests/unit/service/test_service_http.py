@@ -571,3 +571,11 @@ def test_tls_where_there_is_none(url: str) -> None:
     with pytest.raises(Unreachable, match="does not speak TLS; is it http://"):
         lake.catalog.refs()
     lake.close()
+
+
+def test_sql_that_holds_what_no_text_may_is_refused(lake: RemoteLake) -> None:
+    session = lake.read("main")
+    for ask in (session.describe, session.arrow, session.execute):
+        with pytest.raises(SqlError):
+            ask("SELECT '\0'")
+    session.close()

@@ -19,6 +19,7 @@
 ``load``           import
 ``progress``       its bar
 ``runs``           runs, run
+``serve``          serve
 ``complete``       names for the shell's completion
 =================  ===================================================================
 

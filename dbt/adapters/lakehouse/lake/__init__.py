@@ -3,5 +3,7 @@
 ============  ==================================================================
 ``base``      the protocols and their values
 ``embedded``  all in this process: SQLite catalog, DuckDB workers
+``remote``    all behind a service, reached by URL and token
+``connect``   a connection for Python programs that read
 ============  ==================================================================
 """

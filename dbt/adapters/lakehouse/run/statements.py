@@ -351,6 +351,8 @@ _parsers = threading.local()
 
 def syntax_tree(sql: str) -> dict[str, Any]:
     """DuckDB's syntax tree of a SELECT; of anything else, a tree that says ``error``."""
+    if "\0" in sql:  # DuckDB's texts end there, and so would the literal; as a statement it is refused
+        return {"error": True}
     # A literal, since a parameter makes DuckDB import pandas to see whether it is a frame.
     literal = sql.replace("'", "''")
     found = parser().execute(f"SELECT json_serialize_sql('{literal}')").fetchone()
