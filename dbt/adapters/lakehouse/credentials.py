@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,3 +83,10 @@ class LakehouseCredentials(Credentials):
     def publish_mode(self) -> PublishMode:
         """When results become visible."""
         return profile.publish_mode(self._as_profile())
+
+    def reuses(self) -> bool:
+        """Whether results made before are used again: LAKEHOUSE_REUSE (``on``, ``off``), else ``reuse``, else yes."""
+        said = os.environ.get("LAKEHOUSE_REUSE", "").strip().lower()
+        if said not in ("", "on", "off", "true", "false", "1", "0"):
+            raise DbtRuntimeError(f"LAKEHOUSE_REUSE is {said!r}; on or off is right")
+        return said in ("on", "true", "1") if said else self.reuse is not False

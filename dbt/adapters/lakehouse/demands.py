@@ -8,6 +8,7 @@ from typing import Any
 
 from dbt.adapters.lakehouse.errors import ConfigError
 from dbt.adapters.lakehouse.jobs.job import Resources
+from dbt.adapters.lakehouse.run.values import Reuse
 
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt])(i?)b?", re.IGNORECASE)
 _TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h)?", re.IGNORECASE)
@@ -34,6 +35,22 @@ def resources(config: Mapping[str, Any]) -> Resources:
         retries=_whole(config, "retries", 0),
         priority=_whole(config, "priority", None) or 0,
     )
+
+
+def reuse(config: Mapping[str, Any]) -> dict[str, Any]:
+    """``reuse`` and ``content_identity`` of a node, as a ``Build`` has them. Raises ``ConfigError``."""
+    said = config.get("reuse")
+    known: Mapping[Any, Reuse] = {None: "auto", True: "always", False: "never"}
+    if isinstance(said, Mapping):
+        if set(said) != {"per"} or said["per"] not in ("hour", "day"):
+            raise _wrong("reuse", said, "{per: day} or {per: hour} is right")
+        wish: Reuse = said["per"]
+    elif said is None or isinstance(said, bool):
+        wish = known[said]
+    else:
+        raise _wrong("reuse", said, "true, false, {per: day} or {per: hour} is right")
+    identified = config.get("content_identity") is None or flag(config, "content_identity")
+    return {"reuse": wish, "content_identity": identified}
 
 
 def python_needs(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,9 @@ from dbt.adapters.lakehouse.tables.values import TimeRange
 
 logger = AdapterLogger("Lakehouse")
 
+REUSED = "REUSED"
+"""The code in dbt's results of a node whose table was made before."""
+
 
 class Invocation:
     """The run of one dbt command, or single statements where no command runs (each visible at once)."""
@@ -121,12 +124,19 @@ class Invocation:
             "seconds": round(result.execution_time, 6),
             "message": result.message,
         }
-        rows = dict(result.adapter_response).get("rows_affected")
+        said = dict(result.adapter_response)
+        if said.get("code") == REUSED:
+            self._nodes[data.node_info.unique_id]["reused"] = {
+                "run": said.get("run"),
+                "seconds": said.get("seconds_saved", 0.0),
+            }
+        rows = said.get("rows_affected")
         if rows is not None:
             self._nodes[data.node_info.unique_id]["rows"] = int(rows)
 
     def _end(self, *, success: bool) -> None:
         run = self._run
+        self._tell_of_reuse()
         if run is None or not self.in_command:
             return
         if success:
@@ -141,6 +151,12 @@ class Invocation:
                 f'"{self._credentials.database}@{run.branch}".schema.table, or `lakehouse tables --ref {run.branch}`. '
                 "Fix the cause, then build again what you changed, or `dbt retry` what failed"
             )
+
+    def _tell_of_reuse(self) -> None:
+        reused = [node["reused"] for node in self._nodes.values() if "reused" in node]
+        if reused:
+            saved = sum(one["seconds"] for one in reused)
+            logger.info(f"{len(reused)} of {len(self._nodes)} nodes were reused, {saved:.1f}s saved")
 
     def publish(self) -> None:
         """Publish the run. Raises dbt's error, which ends dbt with an exit code, if it cannot be."""

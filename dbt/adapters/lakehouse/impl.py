@@ -7,6 +7,7 @@ import dataclasses
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,14 +32,38 @@ from dbt.adapters.lakehouse.catalog.model import TableEntry, ViewEntry
 from dbt.adapters.lakehouse.column import LakehouseColumn
 from dbt.adapters.lakehouse.connections import LakehouseConnectionManager, dbt_errors
 from dbt.adapters.lakehouse.credentials import LakehouseCredentials
-from dbt.adapters.lakehouse.events import Invocation
+from dbt.adapters.lakehouse.events import REUSED, Invocation
 from dbt.adapters.lakehouse.lake.base import Build, Built, Lake, LogLine, Name, Progress, PythonSource, Session
 from dbt.adapters.lakehouse.relation import LakehouseRelation
+from dbt.adapters.lakehouse.run.values import Reused
 
 if TYPE_CHECKING:
     import agate
 
 logger = AdapterLogger("Lakehouse")
+
+
+@dataclass
+class ReusedResponse(AdapterResponse):
+    """What dbt says of a node that was not run: whose run made its table, and the seconds that this saved."""
+
+    run: str | None = None
+    author: str | None = None
+    seconds_saved: float = 0.0
+
+    @classmethod
+    def of(cls, reused: Reused) -> ReusedResponse:
+        """From what a build says."""
+        by = f"run {reused.run[:8]} by {reused.author}" if reused.run else reused.author
+        # Of a view that is as it was there is nobody to name.
+        return cls(
+            _message=f"REUSED ({by}, {reused.seconds:.1f}s saved)" if by else "REUSED (unchanged)",
+            code=REUSED,
+            run=reused.run,
+            author=reused.author,
+            seconds_saved=round(reused.seconds, 3),
+        )
+
 
 _SNAPSHOT_HELPERS = ("dbt_change_type", "dbt_unique_key")
 
@@ -296,19 +321,24 @@ class LakehouseAdapter(SQLAdapter):
         """Make or replace a view."""
         self._log(self._commented(sql))
         with dbt_errors():
-            self._session().create_view(
+            built = self._session().create_view(
                 self._name(relation),
                 # Without dbt's query comment, which names target and version: the same view must be the same entry.
                 sql,
                 node=node["unique_id"],
                 setup=_setup(sql_header),
                 provenance=_provenance(node),
+                rebuild=not self.credentials.reuses() or demands.reuse(node["config"])["reuse"] == "never",
                 **nodes.docs(node),
             )
+        if built.reused is not None:
+            return ReusedResponse.of(built.reused)
         return AdapterResponse(_message="CREATE VIEW", code="CREATE VIEW")
 
     @available.parse(lambda *a, **k: AdapterResponse("OK"))
-    def build_seed(self, node: Mapping[str, Any], relation: BaseRelation, agate_table: agate.Table) -> AdapterResponse:
+    def build_seed(
+        self, node: Mapping[str, Any], relation: BaseRelation, agate_table: agate.Table, full_refresh: bool = False
+    ) -> AdapterResponse:
         """Make or replace a table from a seed's file, with the types that dbt found or that ``column_types`` says."""
         config = node["config"]
         overrides = config.get("column_types") or {}
@@ -326,7 +356,11 @@ class LakehouseAdapter(SQLAdapter):
             empty=not agate_table.rows,
         )
         with dbt_errors():
-            seed = dataclasses.replace(self._create(node, relation, code, None), local=True)
+            seed = dataclasses.replace(
+                self._create(node, relation, code, None, full_refresh),
+                local=True,
+                file=nodes.seed_file(path, code),
+            )
             return self._respond(self._build(seed), "INSERT")
 
     @available.parse(lambda *a, **k: AdapterResponse("OK"))
@@ -342,7 +376,7 @@ class LakehouseAdapter(SQLAdapter):
     ) -> AdapterResponse:
         """Make the table, or change it by the strategy; ``strategy_sql`` is dbt's macro for it."""
         with dbt_errors():
-            create = self._create(node, relation, code, sql_header)
+            create = self._create(node, relation, code, sql_header, full_refresh)
             change = dataclasses.replace(create, on_schema_change=nodes.schema_change(node))
             existing = self._session().lookup(create.name)
             anew = full_refresh and not self.invocation.has_batches(node["unique_id"])
@@ -407,7 +441,15 @@ class LakehouseAdapter(SQLAdapter):
         session = self._session()
         own = f"{build.name.name}__dbt_python_{uuid.uuid4().hex[:8]}"
         staged = Name(database=build.name.database, schema=build.name.schema, name=own)
-        self._build(Build(name=staged, python=build.python, node=build.node, resources=build.resources))
+        rows = Build(
+            name=staged,
+            python=build.python,
+            node=f"{build.node} (its rows)",
+            resources=build.resources,
+            reuse=build.reuse,
+            rebuild=build.rebuild,
+        )
+        self._build(rows)
         try:
             yield f"SELECT * FROM {staged}"
         finally:
@@ -447,7 +489,9 @@ class LakehouseAdapter(SQLAdapter):
                 node=node["unique_id"],
                 resources=demands.resources(node["config"]),
                 external_access=demands.flag(node["config"], "external_access"),
+                rebuild=not self.credentials.reuses(),
                 provenance=_provenance(node),
+                **demands.reuse(node["config"]),
             )
             return self._respond(self._build(build), "MERGE")
 
@@ -497,7 +541,14 @@ class LakehouseAdapter(SQLAdapter):
         name = self.connections.get_thread_connection().name or ""
         fire_event(SQLQuery(conn_name=name, sql=sql, node_info=get_node_info()))
 
-    def _create(self, node: Mapping[str, Any], relation: BaseRelation, code: str, sql_header: str | None) -> Build:
+    def _create(
+        self,
+        node: Mapping[str, Any],
+        relation: BaseRelation,
+        code: str,
+        sql_header: str | None,
+        full_refresh: bool = False,
+    ) -> Build:
         python = node.get("language") == "python"
         source = None
         if python:
@@ -517,7 +568,9 @@ class LakehouseAdapter(SQLAdapter):
             node=node["unique_id"],
             resources=demands.resources(node["config"]),
             external_access=demands.flag(node["config"], "external_access"),
+            rebuild=full_refresh or not self.credentials.reuses(),
             provenance=_provenance(node),
+            **demands.reuse(node["config"]),
             **nodes.layout(node),
             **nodes.docs(node),
         )
@@ -526,6 +579,8 @@ class LakehouseAdapter(SQLAdapter):
         return str(self.connections._add_query_comment(sql))
 
     def _respond(self, built: Built, verb: str = "CREATE TABLE") -> AdapterResponse:
+        if built.reused is not None:
+            return ReusedResponse.of(built.reused)
         rows = max(built.rows_written, built.rows_deleted)
         return AdapterResponse(_message=f"{verb} {rows}", code=verb, rows_affected=rows)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.lakehouse.errors import ConfigError
+from dbt.adapters.lakehouse.run.values import FileSource
 from dbt.adapters.lakehouse.tables.values import Column, Constraints, TimeRange
 
 if TYPE_CHECKING:
@@ -272,6 +275,12 @@ def seed_sql(
         f"columns = {{{types}}}, nullstr = [{', '.join(map(_text, _NULLS))}], auto_detect = false, strict_mode = false))"
         f"{names}{' LIMIT 0' if empty else ''}"
     )
+
+
+def seed_file(path: str, code: str) -> FileSource:
+    """What a seed is made of: its file's bytes, and the SELECT but for where the file lies."""
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    return FileSource(digest=digest, how=code.replace(_text(path), "file"))
 
 
 def _identifier(name: str) -> str:

@@ -145,6 +145,8 @@ def test_writes_to_a_reused_table_leave_the_first_alone(run, open_run, lake):
         ("SELECT * FROM read_csv('FILE')", "reads what is not in the lake"),
         ("SELECT * FROM lake.s.later", "depends on the time.*in view s.later"),
         ("SELECT count(*) AS n FROM information_schema.tables", "asks for the catalog"),
+        ("PIVOT 'FILE' ON a USING count(*)", "which is not in the lake"),
+        ("PIVOT (FROM lake.s.src AS q, 'FILE') ON a USING count(*)", "which is not in the lake"),
         ("PIVOT (SELECT x, random() AS r FROM lake.s.src) ON x USING sum(r)", "volatile"),
     ],
 )
@@ -177,6 +179,7 @@ def test_what_is_no_function_of_its_inputs_runs_again(run, open_run, tmp_path, s
         "SELECT date_trunc('month', DATE '2024-01-15') AS d, extract(year FROM DATE '2024-01-01') e",
         "SELECT * FROM lake.s.src PIVOT (count(*) FOR x IN (1, 2))",
         "PIVOT lake.s.src ON x USING count(*)",
+        "PIVOT (FROM lake.s.src WHERE x::TEXT IN ('1', '2')) ON x USING count(*)",
         "FROM lake.s.src SELECT x, grouping(x) AS g GROUP BY ROLLUP (x)",
         "SELECT * FROM (VALUES (1, 'a'), (2, 'b')) AS v(i, t) ORDER BY i LIMIT 1",
         "SELECT a.x, b.x AS bx FROM lake.s.src AS a LEFT JOIN lake.s.src AS b USING (x) WHERE EXISTS (SELECT 1 FROM lake.s.src)",

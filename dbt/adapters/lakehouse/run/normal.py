@@ -6,14 +6,13 @@ schema they stand. What has no tree (PIVOT, MERGE, DELETE) counts by its tokens.
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from dbt.adapters.lakehouse.run.statements import Reference, reads, syntax_tree, walk
-from dbt.adapters.lakehouse.run.tokens import tokenize
+from dbt.adapters.lakehouse.run.tokens import Token, tokenize
 
 
 @dataclass(kw_only=True)
@@ -97,8 +96,24 @@ def _by_tokens(sql: str, label: Label) -> Normal:
         values={token.name.lower() for token in tokens if token.is_name},
         asks_catalog=seen.catalog,
     )
-    for before, token in itertools.pairwise(tokens):
-        if before.word in ("from", "join", ",", "using", "pivot", "unpivot") and token.kind == "string_const":
-            found.strangers.add(token.text)
+    found.strangers = set(_quoted_sources(tokens))
     found.samples = any(token.word in ("sample", "tablesample") for token in tokens)
     return found
+
+
+_BEFORE_RELATIONS = ("from", "join", "using", "pivot", "unpivot")
+
+
+def _quoted_sources(tokens: Sequence[Token]) -> Iterator[str]:
+    """Strings where relations stand: names of files."""
+    clause: dict[int, str] = {}
+    before = ""
+    for token in tokens:
+        if token.text in ("(", "["):
+            clause.pop(token.depth + 1, None)
+        elif token.kind == "keyword" and token.word != "as":
+            clause[token.depth] = token.word
+        listed = before == "," and clause.get(token.depth) in _BEFORE_RELATIONS
+        if token.kind == "string_const" and (before in _BEFORE_RELATIONS or listed):
+            yield token.text
+        before = token.word or token.text

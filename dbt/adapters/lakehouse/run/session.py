@@ -32,7 +32,7 @@ from dbt.adapters.lakehouse.run.inputs import InputPlanner
 from dbt.adapters.lakehouse.run.state import State
 from dbt.adapters.lakehouse.run.statements import Kind, hides_reads, parse
 from dbt.adapters.lakehouse.run.tokens import split
-from dbt.adapters.lakehouse.run.values import Build, Built, Name, PythonSource, Result
+from dbt.adapters.lakehouse.run.values import Build, Built, Name, PythonSource, Result, Reused
 from dbt.adapters.lakehouse.settings import LakeSettings
 from dbt.adapters.lakehouse.storage import folder_name
 from dbt.adapters.lakehouse.tables.values import Column, TableSpec, Written
@@ -319,12 +319,14 @@ class RunSession:
     def create_view(
         self, name: Name, sql: str, *, node: str | None = None, comment: str | None = None, **more: Any
     ) -> Built:
-        """See ``lake.base.Session``. ``column_comments``, ``setup`` and ``provenance`` are taken as in ``Build``."""
+        """See ``lake.base.Session``. ``column_comments``, ``setup``, ``rebuild``, ``provenance``: see ``Build``."""
         run = self.writable(name.database, str(name))
         key = Key(name.schema, name.name)
         with self.locked(run, key):
             self._refresh()
             seen = {key: self.state.own.content(key)}
+            if (same := self._same_view(name, sql, node, comment, more)) is not None:
+                return Built(entry=same, reused=Reused(run=None, author="", seconds=0.0))
             entry = self._view(name, sql, node, comment, more)
             provenance = {
                 **more.get("provenance", {}),
@@ -336,6 +338,22 @@ class RunSession:
             puts = [*self._schema_put(name.schema), (key, entry)]
             run.commit(puts, f"Create view {key}", provenance, seen=seen)
         return Built(entry=entry)
+
+    def _same_view(
+        self, name: Name, sql: str, node: str | None, comment: str | None, more: dict[str, Any]
+    ) -> ViewEntry | None:
+        """The view that stands there, if it says the same and was made over the same relations."""
+        current = self.state.get(name)
+        if not isinstance(current, ViewEntry) or more.get("rebuild") or more.get("setup"):
+            return None
+        if (current.sql, current.node, current.comment) != (sql, node, comment):
+            return None
+        if self.run is None or self.run.definitions or self.temporaries or self.keeps_state:
+            return None
+        wanted = {key.lower(): value for key, value in more.get("column_comments", {}).items()}
+        if any(column.comment != wanted.get(column.name.lower()) for column in current.columns):
+            return None
+        return current if self.planner.keys(self.inputs(sql)) == dict(current.inputs) else None
 
     def _view(self, name: Name, sql: str, node: str | None, comment: str | None, more: dict[str, Any]) -> ViewEntry:
         setup = more.get("setup", ())

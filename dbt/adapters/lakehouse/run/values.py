@@ -123,7 +123,7 @@ class Build:
 @dataclass(frozen=True, kw_only=True)
 class Reused:
     """Whose result stands there now: the run that made it (None where every statement counts at once), its author, and the
-    seconds that it took then.
+    seconds that it took then. A view that is as it was names nobody.
     """
 
     run: str | None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import cached_property
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Query, Request
@@ -17,6 +18,7 @@ from dbt.adapters.lakehouse.service.asking import Asker, asker
 from dbt.adapters.lakehouse.service.builds import build
 from dbt.adapters.lakehouse.service.runs import HeldRun, HeldSession, built_before
 from dbt.adapters.lakehouse.service.streams import streamed
+from dbt.adapters.lakehouse.service.threads import quickly
 from dbt.adapters.lakehouse.tables.values import Column
 
 T = TypeVar("T")
@@ -59,10 +61,14 @@ class Place:
 class RunPlace(Place):
     """A session of a run."""
 
-    def __init__(self, request: Request, run_id: RunId, session_id: SessionId) -> None:
+    def __init__(self, request: Request, run_id: str, session_id: str) -> None:
         self.by = asker(request)
-        self._run = self.by.service.runs.get(self.by.principal, self.by.catalog, run_id)
+        self._run_id = run_id
         self._id = session_id
+
+    @cached_property
+    def _run(self) -> HeldRun:
+        return self.by.service.runs.get(self.by.principal, self.by.catalog, self._run_id)
 
     def held(self) -> HeldSession:
         """See ``Place``."""
@@ -84,13 +90,7 @@ class RunPlace(Place):
 class ReadPlace(Place):
     """A session that reads one commit."""
 
-    def __init__(
-        self,
-        request: Request,
-        session_id: SessionId,
-        commit: Annotated[str, Query(pattern="^[0-9a-f]{40}$", description="the commit to read")],
-        default_schema: Annotated[str, Query(description="where unqualified names are looked up")] = "main",
-    ) -> None:
+    def __init__(self, request: Request, session_id: str, commit: str, default_schema: str) -> None:
         self.by = asker(request)
         self._id, self._commit, self._schema = session_id, commit, default_schema
 
@@ -108,19 +108,39 @@ class ReadPlace(Place):
         self.by.service.runs.close_read(self.by.principal, self._id)
 
 
+# FastAPI calls these for each request; as coroutines, without a thread. They look nothing up.
+
+
+async def _run_place(request: Request, run_id: RunId, session_id: SessionId) -> Place:
+    return RunPlace(request, run_id, session_id)
+
+
+async def _read_place(
+    request: Request,
+    session_id: SessionId,
+    commit: Annotated[str, Query(pattern="^[0-9a-f]{40}$", description="the commit to read")],
+    default_schema: Annotated[str, Query(description="where unqualified names are looked up")] = "main",
+) -> Place:
+    return ReadPlace(request, session_id, commit, default_schema)
+
+
+_Find = Callable[..., Awaitable[Place]]
+
+
 def routers() -> list[APIRouter]:
     """All of it."""
     routes = APIRouter(prefix="/v1")
     _add_runs(routes)
     found = [routes]
-    for path, place, tag in (
-        ("/runs/{run_id}/sessions/{session_id}", RunPlace, "sessions of a run"),
-        ("/reads/{session_id}", ReadPlace, "sessions that read"),
-    ):
+    places: tuple[tuple[str, _Find, str], ...] = (
+        ("/runs/{run_id}/sessions/{session_id}", _run_place, "sessions of a run"),
+        ("/reads/{session_id}", _read_place, "sessions that read"),
+    )
+    for path, place, tag in places:
         sessions = APIRouter(prefix=f"/v1{path}", tags=[tag])
         _add_reading(sessions, place)
         _add_ending(sessions, place)
-        if place is RunPlace:
+        if place is _run_place:
             _add_writing(sessions)
         found.append(sessions)
     return found
@@ -158,10 +178,14 @@ def _add_runs(routes: APIRouter) -> None:
         return _opened(*_held(request, run_id))
 
     @routes.post("/runs/{run_id}/heartbeat", tags=["runs"])
-    def heartbeat(request: Request, run_id: RunId) -> None:
+    async def heartbeat(request: Request, run_id: RunId) -> None:
         """The client lives."""
-        by, held = _held(request, run_id)
-        by.service.runs.heartbeat(held)
+
+        def beat() -> None:
+            by, held = _held(request, run_id)
+            by.service.runs.heartbeat(held)
+
+        await quickly(beat)
 
     @routes.post("/runs/{run_id}/publish", response_model=Commit | None, tags=["runs"])
     def publish(request: Request, run_id: RunId, wish: wire.Publish) -> Response:
@@ -179,14 +203,13 @@ def _add_runs(routes: APIRouter) -> None:
         held.close()
 
     @routes.post("/runs/{run_id}/cancel", tags=["runs"])
-    def cancel_run(request: Request, run_id: RunId) -> None:
+    async def cancel_run(request: Request, run_id: RunId) -> None:
         """Interrupt all sessions of a run."""
-        _, held = _held(request, run_id)
-        held.cancel()
+        await quickly(lambda: _held(request, run_id)[1].cancel())
 
 
-def _add_reading(routes: APIRouter, kind: type[Place]) -> None:
-    here = Depends(kind)
+def _add_reading(routes: APIRouter, find: _Find) -> None:
+    here = Depends(find)
 
     @routes.post("/execute", response_model=wire.Answer)
     def execute(wish: wire.Execute, place: Place = here) -> Response:
@@ -226,7 +249,7 @@ def _add_reading(routes: APIRouter, kind: type[Place]) -> None:
 
 
 def _add_writing(routes: APIRouter) -> None:
-    here = Depends(RunPlace)
+    here = Depends(_run_place)
 
     @routes.post("/create_view", response_model=Built)
     def create_view(wish: wire.CreateView, place: Place = here) -> Response:
@@ -240,6 +263,7 @@ def _add_writing(routes: APIRouter) -> None:
                 comment=wish.comment,
                 column_comments=wish.column_comments,
                 setup=wish.setup,
+                rebuild=wish.rebuild,
                 provenance=wish.provenance,
             )
 
@@ -252,13 +276,13 @@ def _add_writing(routes: APIRouter) -> None:
         return await build(request, place.by, place.do)
 
 
-def _add_ending(routes: APIRouter, kind: type[Place]) -> None:
-    here = Depends(kind)
+def _add_ending(routes: APIRouter, find: _Find) -> None:
+    here = Depends(find)
 
     @routes.post("/cancel")
-    def cancel(place: Place = here) -> None:
+    async def cancel(place: Place = here) -> None:
         """Interrupt what runs in the session."""
-        place.cancel()
+        await quickly(place.cancel)
 
     @routes.post("/close")
     def close(place: Place = here) -> None:

@@ -64,7 +64,7 @@
   {%- do store_result('agate_table', response='OK', agate_table=agate_table) -%}
   {{ run_hooks(pre_hooks, inside_transaction=False) }}
   {{ run_hooks(pre_hooks, inside_transaction=True) }}
-  {%- do lakehouse_built(relation, '', adapter.build_seed(model, relation, agate_table)) -%}
+  {%- do lakehouse_built(relation, '', adapter.build_seed(model, relation, agate_table, should_full_refresh())) -%}
   {{ run_hooks(post_hooks, inside_transaction=True) }}
   {{ run_hooks(post_hooks, inside_transaction=False) }}
   {{ return({'relations': [relation]}) }}

@@ -103,6 +103,7 @@ class CreateView:
     comment: str | None = None
     column_comments: Mapping[str, str] = field(default_factory=dict)
     setup: tuple[str, ...] = ()
+    rebuild: bool = False
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
