@@ -22,9 +22,7 @@ from dbt.adapters.lakehouse.service.core import Service
 from dbt.adapters.lakehouse.service.description import describe
 from dbt.adapters.lakehouse.service.door import Door
 from dbt.adapters.lakehouse.service.replies import refusal
-
-THREADS = 200
-"""So many requests are worked on at once; most wait for a worker meanwhile."""
+from dbt.adapters.lakehouse.service.threads import STATEMENTS
 
 
 def create_app(service: Service) -> Any:
@@ -32,7 +30,7 @@ def create_app(service: Service) -> Any:
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
+        anyio.to_thread.current_default_thread_limiter().total_tokens = STATEMENTS
         yield
 
     app = FastAPI(

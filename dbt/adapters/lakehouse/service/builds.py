@@ -23,6 +23,7 @@ from dbt.adapters.lakehouse.run.session import RunSession
 from dbt.adapters.lakehouse.run.values import Build, Built
 from dbt.adapters.lakehouse.service.asking import Asker
 from dbt.adapters.lakehouse.service.runs import built_before
+from dbt.adapters.lakehouse.service.threads import building
 
 log = logging.getLogger("lakehouse.service")
 
@@ -69,7 +70,7 @@ async def _events(wish: Build, do: Callable[..., Any], stack: contextlib.ExitSta
         finally:
             stack.close()
 
-    task = asyncio.ensure_future(anyio.to_thread.run_sync(work))
+    task = asyncio.ensure_future(building(work))
     while True:
         getting = asyncio.ensure_future(queue.get())
         await asyncio.wait({getting, task}, timeout=QUIET_SECONDS, return_when=asyncio.FIRST_COMPLETED)

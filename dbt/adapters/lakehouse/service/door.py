@@ -11,8 +11,6 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-import anyio.to_thread
-
 from dbt.adapters.lakehouse.__version__ import version
 from dbt.adapters.lakehouse.errors import LakehouseError, Unauthenticated, VersionSkew
 from dbt.adapters.lakehouse.lake.remote import wire
@@ -20,6 +18,7 @@ from dbt.adapters.lakehouse.service.audit import REQUEST_ID
 from dbt.adapters.lakehouse.service.core import Service
 from dbt.adapters.lakehouse.service.description import OPEN
 from dbt.adapters.lakehouse.service.replies import refusal
+from dbt.adapters.lakehouse.service.threads import quickly
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -83,7 +82,7 @@ class Door:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
             raise Unauthenticated("a token is needed; set the profile's 'token' (or LAKEHOUSE_TOKEN)")
-        principal = await anyio.to_thread.run_sync(self._service.gate.authenticate, token.strip())
+        principal = await quickly(lambda: self._service.gate.authenticate(token.strip()))
         visit.user = principal.user
         _check_version(headers)
         scope.setdefault("state", {})["principal"] = principal

@@ -10,23 +10,24 @@ from dbt.adapters.lakehouse.lake.base import Check
 from dbt.adapters.lakehouse.lake.remote import wire
 from dbt.adapters.lakehouse.service import replies
 from dbt.adapters.lakehouse.service.asking import asker
+from dbt.adapters.lakehouse.service.threads import quickly
 
 router = APIRouter()
 
 
 @router.get("/healthz", tags=["status"])
-def healthz() -> Response:
+async def healthz() -> Response:
     """The process lives."""
     return Response(b"ok\n", media_type="text/plain")
 
 
 @router.get("/readyz", tags=["status"])
-def readyz(request: Request) -> Response:
+async def readyz(request: Request) -> Response:
     """It can do work: catalog and warehouse answer, and it is not shutting down."""
     service = request.app.state.service
     if service.draining:
         return Response(b"draining\n", status_code=503, media_type="text/plain")
-    failed = [check for check in service.ready() if not check.ok]
+    failed = [check for check in await quickly(service.ready) if not check.ok]
     if failed:
         # Without a token nobody is told where the lake is.
         names = ", ".join(check.name for check in failed)

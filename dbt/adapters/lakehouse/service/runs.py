@@ -251,7 +251,7 @@ class Runs:
         self._memories = memories
         self.lease = lease
         self._lock = threading.Lock()
-        self._opening: dict[str, threading.Lock] = {}
+        self._opening = [threading.Lock() for _ in range(64)]
         self._runs: dict[str, HeldRun] = {}
         self._reads: dict[tuple[str, str], HeldSession] = {}
         self._started = time.monotonic()
@@ -292,8 +292,7 @@ class Runs:
         return held
 
     def _opening_lock(self, run_id: str) -> threading.Lock:
-        with self._lock:
-            return self._opening.setdefault(run_id, threading.Lock())
+        return self._opening[hash(run_id) % len(self._opening)]
 
     def _find(self, principal: Principal, catalog: Catalog, run_id: str) -> HeldRun | None:
         held = self._runs.get(run_id)
@@ -400,7 +399,6 @@ class Runs:
         self._memories.forget_run_state(run_id)
         with self._lock:
             self._runs.pop(run_id, None)
-            self._opening.pop(run_id, None)
 
     def _sweep_catalog(self, catalog: Catalog) -> None:
         """Runs that no request has come for since this process started, and those of processes that are gone."""
