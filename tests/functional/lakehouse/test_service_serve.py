@@ -98,6 +98,21 @@ def test_its_log_has_no_secrets_and_its_end_is_clean(service: ServiceProcess) ->
     assert lines[-1]["message"] == "asked to end; finishing what is in flight"
 
 
+def test_an_idle_service_is_small_and_has_no_workers(service: ServiceProcess) -> None:
+    service.start()
+    raw = urllib3.PoolManager()
+    for _ in range(3):
+        assert raw.request("GET", f"{service.url}/readyz").data == b"ready\n"
+    sign = {"Authorization": f"Bearer {service.token()}"}
+    metrics = raw.request("GET", f"{service.url}/metrics", headers=sign).data.decode()
+    raw.clear()
+    assert "lakehouse_pool_workers 0.0" in metrics
+    status = Path(f"/proc/{service.process.pid}/status")
+    if status.exists():
+        [size] = re.findall(r"VmRSS:\s+(\d+) kB", status.read_text())
+        assert int(size) < 150_000
+
+
 def test_a_second_signal_ends_it_at_once(service: ServiceProcess) -> None:
     service.start()
     raw = urllib3.PoolManager()

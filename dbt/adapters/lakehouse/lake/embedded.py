@@ -85,7 +85,11 @@ class EmbeddedLake:
 
     def check(self) -> list[Check]:
         """See ``lake.base.Lake``."""
-        return [self._check_warehouse(), self._check_catalog(), self._check_duckdb()]
+        return [*self.check_storage(), self._check_duckdb()]
+
+    def check_storage(self) -> list[Check]:
+        """Try warehouse and catalog alone, which takes no worker."""
+        return [self._check_warehouse(), self._check_catalog()]
 
     def _check_warehouse(self) -> Check:
         uri = f"{self.settings.warehouse}/.check-{uuid.uuid4().hex}"

@@ -87,7 +87,7 @@ class Service:
 
     def ready(self) -> list[Check]:
         """Try warehouse and catalog."""
-        return EmbeddedLake(self.settings, self.catalog, self.executor).check()[:2]
+        return EmbeddedLake(self.settings, self.catalog, self.executor).check_storage()
 
     def records(self, catalog: Catalog, limit: int | None) -> list[RunRecord]:
         """Runs that somebody may see."""
