@@ -417,6 +417,15 @@ def test_workers_end_when_there_is_nothing_to_do(make: Make) -> None:
     assert pool.lease().run(ask("SELECT 1")).rows == [(1,)]
 
 
+def test_workers_end_every_time_there_is_nothing_to_do(make: Make) -> None:
+    pool = make(idle_seconds=0.2)
+    for _ in range(3):
+        with pool.lease() as lease:
+            stream = lease.stream(ask("SELECT i FROM range(10000) t(i)"))
+            assert sum(batch.num_rows for batch in stream.reader()) == 10000
+        until(lambda: pool.stats().workers == 0, 3)
+
+
 def test_workers_are_replaced_after_a_number_of_jobs(make: Make) -> None:
     pool = make(workers=1, recycle_jobs=3)
     with pool.lease() as lease:

@@ -72,6 +72,7 @@ class Slots:
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="lakehouse-pool")
         self._wake = threading.Event()
         self._watching: threading.Thread | None = None
+        self._unwatched = False
 
     def take(self, slot: Slot, told: Callable[[int], None], *, again: bool = False) -> WorkerProcess:
         """Wait for the slot's turn and for a worker to run it. Raises ``Busy``, ``JobCancelled``, or why none started."""
@@ -232,7 +233,7 @@ class Slots:
         process.idle_since = time.monotonic()
         process.session, process.stateful = None, False
         self._idle.append(process)
-        if self._watching is None:
+        if self._watching is None or self._unwatched:
             self._watch()
 
     def _forget(self, process: WorkerProcess) -> None:
@@ -289,9 +290,12 @@ class Slots:
 
     def _tick(self) -> float | None:
         with self._lock:
+            self._unwatched = False
             if any(slot.kill_at is not None or slot.deadline is not None for slot in self._running):
                 return _TICK_SECONDS
-            if not self._idle:
+            # There is nothing to wait for: whoever gives it something must wake it.
+            self._unwatched = not self._idle
+            if self._unwatched:
                 return None
             oldest = min(process.idle_since for process in self._idle)
         return max(oldest + self._options.idle_seconds - time.monotonic(), _TICK_SECONDS)
