@@ -102,9 +102,6 @@ class _Handler(BaseHTTPRequestHandler):
     faults: Faults
 
     def _serve(self) -> None:
-        if self.headers.get("Expect", "").lower() == "100-continue" and self.headers.get("Content-Length") is None:
-            self.close_connection = True
-            return
         fault = self.faults.take(self.command, self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if fault is not None and fault.kind == "slow_down":
@@ -124,6 +121,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(status, headers, content)
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _serve  # noqa: N815 # names that http.server looks for
+
+    def handle_expect_100(self) -> bool:
+        """Say at once that the body may come; clients wait a second for that."""
+        self.send_response_only(100)
+        self.end_headers()
+        self.wfile.flush()
+        return True
 
     def _forward(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         upstream = http.client.HTTPConnection(self.faults.target, timeout=60)

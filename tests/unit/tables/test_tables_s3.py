@@ -102,6 +102,17 @@ def test_writes_that_fail_leave_nothing_and_may_be_tried_again(
     assert impatient.rows(impatient.create()) == ALL
 
 
+def test_a_store_that_is_away_is_not_asked_for_each_file(impatient: Tables, faults: Faults) -> None:
+    faults.add("slow_down", method="PUT", path=".metadata.json")
+    for method in ("GET", "POST", "DELETE"):
+        faults.add("slow_down", method=method)
+    with pytest.raises(StorageError) as caught:
+        impatient.create()
+    assert caught.value.passing
+    last = next(index for index, seen in enumerate(faults.seen) if ".metadata.json" in seen)
+    assert len(faults.seen[last:]) == 4  # twice the write, twice the first request to clean up
+
+
 @pytest.mark.parametrize(
     ("kind", "path"),
     [("slow_down", ".parquet"), ("lost", ".parquet"), ("late", ".parquet"), ("slow_down", ".avro"), ("cut", ".json")],

@@ -30,7 +30,6 @@ from dbt.adapters.lakehouse.jobs.job import (
 )
 from dbt.adapters.lakehouse.jobs.rows import ArrowRows
 from dbt.adapters.lakehouse.settings import LakeSettings
-from dbt.adapters.lakehouse.storage import worker_environment
 from dbt.adapters.lakehouse.tables.values import Column
 
 _MODULE = "dbt.adapters.lakehouse.executors.process"
@@ -61,9 +60,7 @@ class WorkerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=_environment(
-                    folder, {**worker_environment(settings.warehouse, settings.storage_options), **environment}
-                ),
+                env=_environment(folder, environment),
                 cwd=folder,
                 pass_fds=[other.fileno()],
                 start_new_session=True,

@@ -91,12 +91,21 @@ def attempt(location: str) -> Iterator[Attempt]:
     try:
         yield made
     except BaseException:
-        storage = storage_for(location)
-        for remove, uris in ((storage.delete, made.metadata_files), (storage.delete_prefix, made.folders)):
-            for uri in uris:
-                with contextlib.suppress(Exception):
-                    remove(uri)
+        _remove(storage_for(location), made)
         raise
+
+
+def _remove(storage: Storage, made: Attempt) -> None:
+    """Take away what can be; a store that cannot be reached keeps the rest, which no table refers to."""
+    for remove, uris in ((storage.delete_prefix, made.folders), (storage.delete, made.metadata_files)):
+        for uri in uris:
+            try:
+                remove(uri)
+            except StorageError as error:
+                if error.passing:
+                    return
+            except Exception:  # what went wrong first is what is told
+                continue
 
 
 @dataclass(frozen=True, kw_only=True)
