@@ -7,6 +7,7 @@ its keys are those that boto3 found, so that both sides of a worker are the same
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import duckdb
 
@@ -14,7 +15,10 @@ from dbt.adapters.lakehouse.errors import ConfigError, StorageError
 from dbt.adapters.lakehouse.settings import LakeSettings
 from dbt.adapters.lakehouse.storage.base import S3
 from dbt.adapters.lakehouse.storage.places import s3_storage
-from dbt.adapters.lakehouse.storage.s3_access import Keys
+
+if TYPE_CHECKING:
+    from dbt.adapters.lakehouse.storage.s3_access import Keys
+
 
 _SECRET = "__lakehouse_warehouse"  # a name
 _FIRST_WAIT_MS, _BACKOFF = 100, 2

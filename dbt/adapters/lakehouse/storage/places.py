@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from dbt.adapters.lakehouse.errors import ConfigError
 from dbt.adapters.lakehouse.storage.base import LOCAL, S3, Storage
 from dbt.adapters.lakehouse.storage.local import LocalStorage
-from dbt.adapters.lakehouse.storage.s3 import S3Storage
-from dbt.adapters.lakehouse.storage.s3_access import S3Access, environment_for_workers
 from dbt.adapters.lakehouse.storage.s3_options import S3Options, check_s3_location, s3_options, split_uri
+
+if TYPE_CHECKING:
+    from dbt.adapters.lakehouse.storage.s3 import S3Storage
 
 _LOCAL_STORAGE = LocalStorage()
 _PLACES: dict[str, S3Storage] = {}
@@ -47,6 +49,10 @@ def s3_storage(uri: str, options: Mapping[str, str] | None = None) -> S3Storage:
 
 
 def _open(place: str, options: S3Options) -> S3Storage:
+    # Imported late: most lakes are local, and the command line is to start fast.
+    from dbt.adapters.lakehouse.storage.s3 import S3Storage
+    from dbt.adapters.lakehouse.storage.s3_access import S3Access
+
     with _LOCK:
         known = _PLACES.get(place)
         if known is None or known.access.options != options:
@@ -67,4 +73,8 @@ def check_warehouse(uri: str, options: Mapping[str, str]) -> None:
 
 def worker_environment(warehouse: str, options: Mapping[str, str]) -> dict[str, str]:
     """The variables that a worker process with an environment and HOME of its own needs to find the same credentials."""
-    return environment_for_workers(warehouse, s3_options(options) if warehouse.startswith(S3) else None)
+    if not warehouse.startswith(S3):
+        return {}
+    from dbt.adapters.lakehouse.storage.s3_access import environment_for_workers
+
+    return environment_for_workers(s3_options(options))

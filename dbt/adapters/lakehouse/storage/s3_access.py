@@ -187,9 +187,9 @@ def session_policy(warehouse: str) -> dict[str, Any]:
     }
 
 
-def environment_for_workers(warehouse: str, options: S3Options | None) -> dict[str, str]:
+def environment_for_workers(options: S3Options) -> dict[str, str]:
     """The variables by which a worker, whose HOME is its own, finds the credentials that this process would find."""
-    if options is None or not warehouse.startswith("s3://") or options.access_key_id is not None:
+    if options.access_key_id is not None:
         return {}
     found = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
     home = Path.home() / ".aws"
