@@ -37,6 +37,7 @@ _FORMAT = "1"
 _OURS = frozenset({"duckdb", "pyarrow"})
 """The model's rows pass through these: whatever it names, they stay as the worker has them."""
 
+_VERSION = re.compile(r"3\.[0-9]{1,2}")
 _collected: dict[Path, float] = {}
 
 
@@ -291,6 +292,9 @@ def _identity(interpreter: Path, shared: bool) -> str:
 @functools.cache
 def _interpreter(version: str | None) -> tuple[Path, Path, bool]:
     """An interpreter with its prefix, and whether it is the one that runs here."""
+    if version is not None and not _VERSION.fullmatch(version):
+        # Anything else could be a path, a pattern or an option, by which a model would choose a program to run right here.
+        raise ConfigError(f"python_version {version!r} is no version of Python; write for example '3.12'")
     if version is None or version == f"{sys.version_info.major}.{sys.version_info.minor}":
         base = getattr(sys, "_base_executable", None) or sys.executable
         return Path(base).resolve(), Path(sys.base_prefix).resolve(), True
