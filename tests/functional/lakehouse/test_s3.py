@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +178,46 @@ def test_a_run_on_a_store_that_stays_away_changes_nothing(shop: Shop, s3: S3, fa
     faults.heal()
     shop.dbt("build", "--target", "s3", "--vars", "{factor: 100}")
     assert rows(shop, s3, "select sum(amount) from orders") == [(sum(range(300)) * 100,)]
+
+
+@pytest.fixture
+def service(shop: Shop, s3: S3) -> Iterator[str]:
+    """The URL of a service on the lake in S3; its clients have a token and no key."""
+    shop.outputs(s3=keys(s3, assume_role=ROLE))
+    (shop.root / "server").mkdir()
+    (shop.root / "profiles.yml").rename(shop.root / "server" / "profiles.yml")
+    shop.write({"server/dbt_project.yml": shop.read("dbt_project.yml")})
+    command = [str(Path(sys.executable).with_name("lakehouse")), "--target", "s3", "serve", "--port", "0"]
+    environment = {**os.environ, "LAKEHOUSE_TOKEN": ""}
+    with (shop.root / "service.log").open("w") as log:
+        server = subprocess.Popen(
+            command, cwd=shop.root / "server", env=environment, stdout=subprocess.PIPE, stderr=log, text=True
+        )
+    try:
+        assert server.stdout is not None
+        line = server.stdout.readline()
+        assert line.startswith("lakehouse service on "), (shop.root / "service.log").read_text()
+        yield line.split()[-1]
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+        assert server.stdout is not None
+        server.stdout.close()
+
+
+def test_a_project_on_a_service_whose_lake_is_in_s3(shop: Shop, s3: S3, service: str) -> None:
+    from dbt.adapters.lakehouse.service.store import ServiceStore
+
+    store = ServiceStore.open(f"sqlite:///{shop.root}/server/catalog.sqlite")
+    token = store.create_token(name="test", user="anna", role="admin", created_by="test")[1]
+    store.close()
+    remote = f'{{type: lakehouse, service: "{service}", token: "{token}", schema: shop, threads: 2}}'
+    shop.write({"profiles.yml": f"shop: {{target: remote, outputs: {{remote: {remote}}}}}"})
+    shop.models(orders=ORDERS, after="select count(*) as n, max(amount) as most from {{ ref('orders') }}")
+    shop.dbt("build")
+    shop.dbt("build", "--vars", "{low: 250, high: 320, factor: 100}")
+    settings = {"warehouse": s3.uri, "catalog": "sqlite:///server/catalog.sqlite", "storage_options": s3.options}
+    with shop.lake(**settings) as opened:
+        session = opened.read("main", "shop")
+        assert session.execute("select n, most from after").rows == [(320, 31900)]
+        session.close()
