@@ -80,7 +80,8 @@ class Session:
     def move(self) -> None:
         """Make the worker take another DuckDB."""
         before = self.worker._engine
-        self.create("moved", "SELECT 1 AS a")
+        # Its constraint is checked on the file that was written, which must be opened.
+        self.create("moved", "SELECT 1 AS a", spec={"constraints": Constraints(not_null=("a",))})
         assert self.worker._engine is not before
 
 
@@ -217,6 +218,65 @@ def test_a_duckdb_is_kept_while_it_will_do(session: Session) -> None:
     assert session.worker._engine is engine
     session.query("SELECT 1", resources=Resources(cpus=1))
     assert session.worker._engine is not engine
+
+
+def again(session: Session) -> None:
+    """The session ends, and somebody else's begins."""
+    session.worker.end()
+    session.worker.begin()
+
+
+def test_a_session_that_left_nothing_hands_its_duckdb_to_one_that_needs_the_same_files(session: Session) -> None:
+    table, other = session.create("t", "SELECT 1 AS a"), session.create("u", "SELECT 2 AS b")
+    again(session)
+    session.query("SELECT * FROM t", table)
+    engine = session.worker._engine
+    again(session)
+    assert session.query("SELECT * FROM t", table) == [(1,)]
+    assert session.worker._engine is engine
+    again(session)
+    # Less than what the one before was allowed to open is not the same.
+    assert session.query("SELECT 3") == [(3,)]
+    assert session.worker._engine is not engine
+    with pytest.raises(SandboxError):
+        session.query(f"SELECT * FROM '{next(session.folder.rglob('t/**/*.parquet'))}'")
+    again(session)
+    assert session.query("SELECT * FROM u", other) == [(2,)]
+
+
+@pytest.mark.parametrize(
+    "sql", ["CREATE TEMP TABLE left_behind AS SELECT 1", "SET VARIABLE v = 1", "SET TimeZone = 'Asia/Kathmandu'"]
+)
+def test_a_session_that_left_something_takes_its_duckdb_along(session: Session, sql: str) -> None:
+    session.query("SELECT 1")
+    session.query(sql)
+    engine = session.worker._engine
+    again(session)
+    assert session.query("SELECT getvariable('v'), current_setting('TimeZone') = 'Asia/Kathmandu'") == [(None, False)]
+    assert session.worker._engine is not engine
+
+
+def test_a_session_whose_job_failed_takes_its_duckdb_along(session: Session) -> None:
+    with pytest.raises(SqlError):
+        session.query("SELECT error('on purpose')")
+    engine = session.worker._engine
+    again(session)
+    assert session.query("SELECT 1") == [(1,)]
+    assert session.worker._engine is not engine
+
+
+def test_what_is_only_written_needs_no_other_duckdb_and_leaves_no_staging(session: Session) -> None:
+    session.query("SELECT 1")
+    engine = session.worker._engine
+    made = [
+        session.create(f"t{n}", "SELECT range AS a FROM range(100)", spec={"partition_by": ("bucket(2, a)",)})
+        for n in range(2)
+    ]
+    assert session.worker._engine is engine
+    assert session.query("SELECT sum(a) FROM t0 JOIN t1 USING (a)", *made) == [(4950,)]
+    again(session)
+    session.worker.close()
+    assert not list(session.folder.rglob(".staging/*"))
 
 
 # writes

@@ -13,6 +13,7 @@ import duckdb
 from dbt.adapters.lakehouse.errors import ConfigError
 from dbt.adapters.lakehouse.jobs.s3_access import Grant
 from dbt.adapters.lakehouse.settings import LakeSettings
+from dbt.adapters.lakehouse.storage import LOCAL
 
 _SANDBOXED: dict[str, Any] = {
     # Nothing is fetched or loaded but what the operator names.
@@ -21,6 +22,10 @@ _SANDBOXED: dict[str, Any] = {
     "allow_community_extensions": False,
     "allow_persistent_secrets": False,
 }
+
+
+STAGING = ".staging"
+"""Folder of a warehouse for files on their way; whatever a dead worker left there belongs to no table."""
 
 
 def quote(identifier: str) -> str:
@@ -34,11 +39,17 @@ def text(value: str) -> str:
 
 
 class Instance:
-    """A DuckDB and its folder, which nobody else can look into. ``close`` ends both."""
+    """A DuckDB and its folder, which nobody else can look into. ``close`` ends both.
+
+    ``staging`` is a second one, in a sandbox over a warehouse on this machine: below that warehouse, so that files made
+    there can be moved to where they belong. It is made when it is needed.
+    """
 
     def __init__(self, settings: LakeSettings) -> None:
         self._settings = settings
         self.folder = Path(tempfile.mkdtemp(prefix="lakehouse-", dir=settings.temp_directory))
+        local = settings.sandbox and settings.warehouse.startswith(LOCAL)
+        self.staging = f"{settings.warehouse.removeprefix(LOCAL)}/{STAGING}/{self.folder.name}" if local else None
         config: dict[str, Any] = {"temp_directory": str(self.folder), **(_SANDBOXED if settings.sandbox else {})}
         if settings.memory_limit is not None:
             config["memory_limit"] = settings.memory_limit
@@ -100,6 +111,8 @@ class Instance:
 
     def _remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self.staging is not None:
+            shutil.rmtree(self.staging, ignore_errors=True)
 
 
 def load_extension(connection: duckdb.DuckDBPyConnection, name: str) -> None:

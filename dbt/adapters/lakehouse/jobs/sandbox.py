@@ -3,6 +3,9 @@
 It may open the exact files of the job's inputs and outputs, and nothing else: ``allowed_paths``, then external access is
 switched off and the configuration locked. Both are for good, so that a job with other files gets another DuckDB, into
 which the session's own things are taken along (``luggage``). What the settings do not stop, ``permitted`` does.
+
+A DuckDB costs 10 ms, so that one is kept where it can be: what a job only writes is made in the DuckDB's own folder and
+moved from there, and a session that left nothing behind leaves its DuckDB to the next one that needs the very same files.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from dbt.adapters.lakehouse.jobs.instance import Instance, text
 from dbt.adapters.lakehouse.jobs.job import Alter, Append, Create, Describe, Edit, Job, Join, Query, Stage
 from dbt.adapters.lakehouse.jobs.luggage import Luggage
 from dbt.adapters.lakehouse.jobs.permitted import Rules, others, settings_in
+from dbt.adapters.lakehouse.jobs.tokens import split, tokenize
 from dbt.adapters.lakehouse.settings import LakeSettings
 from dbt.adapters.lakehouse.tables.values import Constraints
 
@@ -46,10 +50,11 @@ class Needs:
     memory: str | None = None
     settings: tuple[str, ...] = ()
 
-    def covers(self, other: Needs) -> bool:
-        """Whether a DuckDB that was made for this will do for the other, too."""
-        same = dataclasses.replace(other, reads=self.reads) == self
-        return same and not other.writes and other.reads <= self.reads
+    def covers(self, other: Needs, *, exactly: bool) -> bool:
+        """Whether a DuckDB that was made for this will do for the other, too; ``exactly`` if it must open no more files."""
+        if self.writes or other.writes or dataclasses.replace(other, reads=self.reads) != self:
+            return False
+        return other.reads == self.reads if exactly else other.reads <= self.reads
 
 
 class Sandbox:
@@ -62,6 +67,8 @@ class Sandbox:
         self._spare = _Spare(settings, first)
         self._rules = Rules(functions=_table_functions(first.connection))
         self._now: Needs | None = None
+        self._clean = True
+        self._inherited = False
         self._said: dict[str, str] = {}
         self._luggage = Luggage()
         self.entering: duckdb.DuckDBPyConnection | None = None
@@ -76,8 +83,11 @@ class Sandbox:
         """
         said = {**self._said, **_settings_of(job)}
         needs = self._needs(job, folders, tuple(said.values()))
-        if self._now is not None and self._now.covers(needs):
+        if self._now is not None and self._now.covers(needs, exactly=self._inherited):
+            self._inherited = False
             return None
+        if self._inherited:
+            cursor = None
         instance = self._spare.take()
         try:
             fresh = self._open(instance, needs, engine, cursor)
@@ -88,7 +98,7 @@ class Sandbox:
             self.entering = None
         if engine is not None:
             self._spare.discard(engine.instance)
-        self._now, self._said = needs, said
+        self._now, self._said, self._inherited = needs, said, False
         self._spare.prepare(_LONG)
         return fresh
 
@@ -117,7 +127,7 @@ class Sandbox:
         execute("SET python_enable_replacements = false")
         if ANYWHERE not in needs.outside:
             extra = [str(packed), f"{packed}.wal"] if packed is not None else []
-            folders = [*needs.writes, *needs.outside]
+            folders = [*needs.writes, *needs.outside, *([instance.staging] if instance.staging is not None else [])]
             # A partitioned COPY asks for the folder itself, too.
             execute(f"SET allowed_paths = [{', '.join(map(text, [*sorted(needs.reads), *needs.writes, *extra]))}]")
             execute(f"SET allowed_directories = [{', '.join(map(text, folders))}]")
@@ -171,6 +181,7 @@ class Sandbox:
 
     def note(self, job: Job) -> None:
         """Remember what a job made that is to be made again in another DuckDB."""
+        self._clean = self._clean and leaves_nothing(job)
         if isinstance(job.action, Query):
             self._luggage.note(job.action.sql)
         elif getattr(job.action, "python", None) is not None:
@@ -180,15 +191,26 @@ class Sandbox:
         """Make what can only be made once a job's inputs are bound: the session's views."""
         self._luggage.settle(connection)
 
-    def rest(self, engine: Engine | None, *, over: bool = False) -> None:
-        """Prepare for what comes next, in the background. When the session is over, its engine ends."""
-        if over:
+    def rest(self) -> None:
+        """Prepare for what comes next, in the background."""
+        self._spare.prepare(_SOON)
+
+    def spoil(self) -> None:
+        """A job failed: nobody knows what it left behind."""
+        self._clean = False
+
+    def end(self, engine: Engine | None) -> bool:
+        """The session is over; whether the next one finds its engine and connection, if it needs the very same files."""
+        self._said = {}
+        self._luggage = Luggage()
+        self._inherited = engine is not None and self._clean and self._now is not None and not self._now.writes
+        self._clean = True
+        if not self._inherited:
+            self._now = None
             if engine is not None:
                 self._spare.discard(engine.instance)
-            self._now = None
-            self._said = {}
-            self._luggage = Luggage()
         self._spare.prepare(_SOON)
+        return self._inherited
 
     def close(self) -> None:
         """Stop the spare."""
@@ -289,15 +311,42 @@ def folders_of(location: str, names: Iterable[str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def parquet_names(names: list[str]) -> Iterator[None]:
-    """Let the writes of the block take these names."""
+def parquet_names(names: list[str], apart: str | None = None) -> Iterator[None]:
+    """Let the writes of the block take these names, and be made in the folder ``apart``, if there is one."""
     if not names:
         yield
         return
     from dbt.adapters.lakehouse.tables import parquet
 
-    with parquet.reserved(names):
+    with parquet.reserved(names, apart):
         yield
+
+
+def reads_back(job: Job) -> bool:
+    """Whether a job opens again what it has written: to check it, or because a change of columns made the table anew."""
+    match job.action:
+        case Create() as action:
+            wanted = action.spec.constraints
+            return action.keeps_layout or bool(wanted.not_null or wanted.unique or wanted.primary_key or wanted.checks)
+        case Query() | Describe():
+            return False
+        case _:
+            return True
+
+
+def leaves_nothing(job: Job) -> bool:
+    """Whether a job that went well leaves its connection as it found it."""
+    action = job.action
+    if job.definitions or job.setup or job.external_access or getattr(action, "python", None) is not None:
+        return False
+    if not isinstance(action, Query):
+        return isinstance(action, Create | Append | Describe)
+    statements = split(action.sql)
+    words = tokenize(statements[0])[:1] if len(statements) == 1 else []
+    return bool(words) and words[0].word in _READING and "setseed" not in action.sql.lower()
+
+
+_READING = frozenset({"select", "with", "from", "values", "summarize", "describe"})
 
 
 def _check_action(rules: Rules, connection: duckdb.DuckDBPyConnection, job: Job) -> None:

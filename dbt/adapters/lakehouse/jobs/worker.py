@@ -34,7 +34,7 @@ from dbt.adapters.lakehouse.jobs.job import (
 )
 from dbt.adapters.lakehouse.jobs.monitor import Monitor, size_of
 from dbt.adapters.lakehouse.jobs.rows import rows_of
-from dbt.adapters.lakehouse.jobs.sandbox import Sandbox, folders_of, location_of, parquet_names
+from dbt.adapters.lakehouse.jobs.sandbox import Sandbox, folders_of, location_of, parquet_names, reads_back
 from dbt.adapters.lakehouse.settings import LakeSettings
 from dbt.adapters.lakehouse.tables.values import Column, Staged, Written
 
@@ -96,13 +96,14 @@ class Worker:
 
     def end(self) -> None:
         """End the session: its temporary tables and settings are gone."""
+        self._defined.clear()
+        if self._sandbox is not None and self._sandbox.end(self._present):
+            return
         if self._cursor is not None:
             self._cursor.close()
         self._cursor = self._home = None
-        self._defined.clear()
         if self._sandbox is not None:
             # What one session was allowed to open, nobody else shall find open.
-            self._sandbox.rest(self._present, over=True)
             self._present = None
 
     @property
@@ -132,6 +133,8 @@ class Worker:
     def close(self) -> None:
         """Stop the engine."""
         self.end()
+        if self._cursor is not None:
+            self._cursor.close()
         if self._present is not None:
             self._present.close()
         if self._sandbox is not None:
@@ -162,6 +165,7 @@ class Worker:
             return dataclasses.replace(result, phases=tuple(phases))
         except BaseException:
             if self._sandbox is not None and self._cursor is not None:
+                self._sandbox.spoil()
                 # A statement that failed within a transaction would fail all that the session does after it.
                 with contextlib.suppress(duckdb.Error):
                     self._cursor.execute("ROLLBACK")
@@ -170,7 +174,7 @@ class Worker:
             self._running.clear()
             self._folders = []
             if self._sandbox is not None:
-                self._sandbox.rest(self._present)
+                self._sandbox.rest()
 
     def _run(self, job: Job, watch: Watch | None, sink: Sink | None) -> JobResult:
         names: list[str] = []
@@ -184,7 +188,7 @@ class Worker:
                 self._folders = [folder for folder in writes if folder.startswith("/")]
         with duckdb_errors(self._limit_of(job)):
             checked = self._check(job)
-            cursor = self._connect(job, writes)
+            cursor = self._connect(job, writes if reads_back(job) else [])
             if not checked:
                 self._check(job)
             with telemetry.phase("bind"):
@@ -196,7 +200,7 @@ class Worker:
                     self._set_up(cursor, statement)
             self._defined.update(job.definitions)
             self._python = lambda code: self._isolated(code, job, cursor, watch)
-            with parquet_names(names):
+            with parquet_names(names, self._engine.instance.staging if names and not reads_back(job) else None):
                 result = self._act(cursor, job, sink)
         if self._sandbox is not None:
             self._sandbox.note(job)

@@ -105,10 +105,23 @@ class LocalStorage:
         return path
 
     @contextlib.contextmanager
-    def filling(self, uri: str, private: Callable[[], str]) -> Iterator[str]:
+    def filling(self, uri: str, private: Callable[[], str], *, apart: str | None = None) -> Iterator[str]:
         """See Storage."""
         del private
-        yield self.duckdb_path(uri, folder=True)
+        if apart is None:
+            yield self.duckdb_path(uri, folder=True)
+            return
+        target = Path(self._path(uri))
+        made = Path(apart, target.name)
+        try:
+            made.mkdir(parents=True)
+            yield str(made)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            made.rename(target)
+        except OSError as error:
+            raise _failed("write", uri, error) from error
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
 
     @staticmethod
     def _path(uri: str) -> str:

@@ -122,8 +122,9 @@ class S3Storage:
         return uri
 
     @contextlib.contextmanager
-    def filling(self, uri: str, private: Callable[[], str]) -> Iterator[str]:
+    def filling(self, uri: str, private: Callable[[], str], *, apart: str | None = None) -> Iterator[str]:
         """See Storage."""
+        del apart
         folder = tempfile.mkdtemp(prefix="upload-", dir=private())
         try:
             yield folder

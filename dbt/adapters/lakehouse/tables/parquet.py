@@ -36,16 +36,21 @@ FILE_SIZE_PROPERTY = "write.target-file-size-bytes"
 
 
 _RESERVED: ContextVar[Iterator[str] | None] = ContextVar("names of attempts", default=None)
+_APART: ContextVar[str | None] = ContextVar("where files are made before they are moved", default=None)
 
 
 @contextlib.contextmanager
-def reserved(names: Iterable[str]) -> Iterator[None]:
-    """Let the attempts that are made in the block take these names first, so that their folders are known before."""
-    token = _RESERVED.set(iter(names))
+def reserved(names: Iterable[str], apart: str | None = None) -> Iterator[None]:
+    """Let the attempts that are made in the block take these names first, so that their folders are known before.
+
+    What they write to this machine is made in the folder ``apart`` first, if one is named, and then moved.
+    """
+    token, outer = _RESERVED.set(iter(names)), _APART.set(apart)
     try:
         yield
     finally:
         _RESERVED.reset(token)
+        _APART.reset(outer)
 
 
 def _next_name() -> str:
@@ -145,7 +150,7 @@ def write(con: duckdb.DuckDBPyConnection, select: str, layout: Layout, made: Att
     order = partitions.order_by(layout.schema, layout.order)
     file_size = layout.file_size or (None if _preserves_order(con) else FILE_SIZE)
     order_id = layout.order.order_id if order and not file_size else None
-    with storage.filling(folder, partial(private_folder, con)) as target:
+    with storage.filling(folder, partial(private_folder, con), apart=_APART.get()) as target:
         written = _copy(
             con,
             f"SELECT * FROM ({select}){order}" if order else select,
@@ -194,7 +199,7 @@ def _write_partitions(
         select = f"SELECT *, {helpers} FROM ({select})"
     else:  # void transforms alone: one partition, of null
         options += f", FILE_SIZE_BYTES {layout.file_size or FILE_SIZE}, {_NAMES}"
-    with storage.filling(folder, partial(private_folder, con)) as target:
+    with storage.filling(folder, partial(private_folder, con), apart=_APART.get()) as target:
         try:
             written = _copy(con, f"SELECT * FROM ({select}){order}" if order else select, target, options)
         finally:
