@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
 
 from dbt.adapters.contracts.connection import AdapterResponse, Connection, ConnectionState
 from dbt.adapters.events.logging import AdapterLogger
 from dbt.adapters.exceptions import FailedToConnectError
 from dbt.adapters.sql import SQLConnectionManager
+from dbt_common.events.contextvars import get_node_info
 from dbt_common.exceptions import CompilationError, DbtDatabaseError, DbtRuntimeError
 
 from dbt.adapters.lakehouse.errors import ConfigError, ConstraintViolated, LakehouseError, SchemaMismatch, SqlError
 from dbt.adapters.lakehouse.lake.base import Result, Session
+from dbt.adapters.lakehouse.run.values import Reused
 
 if TYPE_CHECKING:
     import agate
+
+    from dbt.adapters.lakehouse.credentials import LakehouseCredentials
 
 logger = AdapterLogger("Lakehouse")
 
@@ -34,12 +39,39 @@ def dbt_errors() -> Iterator[None]:
         raise DbtRuntimeError(str(error)) from error
 
 
+REUSED = "REUSED"
+"""The code in dbt's results of a node whose table was made before."""
+
+
+@dataclass
+class ReusedResponse(AdapterResponse):
+    """What dbt says of a node that was not run: whose run made its table, and the seconds that this saved."""
+
+    run: str | None = None
+    author: str | None = None
+    seconds_saved: float = 0.0
+
+    @classmethod
+    def of(cls, reused: Reused) -> ReusedResponse:
+        """From what a session says."""
+        by = f"run {reused.run[:8]} by {reused.author}" if reused.run else reused.author
+        # Of a view that is as it was there is nobody to name.
+        return cls(
+            _message=f"REUSED ({by}, {reused.seconds:.1f}s saved)" if by else "REUSED (unchanged)",
+            code=REUSED,
+            run=reused.run,
+            author=reused.author,
+            seconds_saved=round(reused.seconds, 3),
+        )
+
+
 class SessionHandle:
     """What dbt calls a handle: a session, and a cursor on it."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.fetch = True
+        self.test: str | None = None
 
     def cursor(self) -> SessionCursor:
         """A new cursor; statements run one at a time all the same."""
@@ -69,7 +101,7 @@ class SessionCursor:
         """Run a statement. Parameters are not taken: nothing in dbt for DuckDB needs them."""
         if bindings:
             raise DbtRuntimeError("parameters are not supported here; write values into the statement")
-        self._result = self._handle.session.execute(sql, fetch=self._handle.fetch)
+        self._result = self._handle.session.execute(sql, fetch=self._handle.fetch, test=self._handle.test)
         self._at = 0
 
     @property
@@ -86,6 +118,11 @@ class SessionCursor:
     def message(self) -> str:
         """What the statement did."""
         return self._result.message
+
+    @property
+    def reused(self) -> Reused | None:
+        """Whose answer this is, if it was given before."""
+        return self._result.reused
 
     def fetchall(self) -> list[tuple[Any, ...]]:
         """The rows that were not fetched yet."""
@@ -148,6 +185,8 @@ class LakehouseConnectionManager(SQLConnectionManager):
     @classmethod
     def get_response(cls, cursor: SessionCursor) -> AdapterResponse:
         """What a statement did."""
+        if cursor.reused is not None:
+            return ReusedResponse.of(cursor.reused)
         if cursor.rowcount >= 0:
             return AdapterResponse(_message=cursor.message, rows_affected=cursor.rowcount)
         return AdapterResponse(_message=cursor.message)
@@ -158,10 +197,17 @@ class LakehouseConnectionManager(SQLConnectionManager):
         """Run SQL; rows are brought over only if they are wanted."""
         handle: SessionHandle = self.get_thread_connection().handle
         handle.fetch = fetch
+        handle.test = self._test() if fetch else None
         try:
             return super().execute(sql, auto_begin, fetch, limit)
         finally:
-            handle.fetch = True
+            handle.fetch, handle.test = True, None
+
+    def _test(self) -> str | None:
+        """The dbt test that runs on this thread, if its answer may be one that was given before."""
+        node = get_node_info()
+        credentials = cast("LakehouseCredentials", self.profile.credentials)
+        return str(node["unique_id"]) if node.get("resource_type") == "test" and credentials.reuses() else None
 
     # A run is the transaction; a connection has none of its own, but dbt likes to keep count of them.
 

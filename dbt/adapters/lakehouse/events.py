@@ -18,7 +18,7 @@ from dbt.adapters.events.logging import AdapterLogger
 from dbt_common.invocation import get_invocation_id
 
 from dbt.adapters.lakehouse import profile, telemetry
-from dbt.adapters.lakehouse.connections import dbt_errors
+from dbt.adapters.lakehouse.connections import REUSED, dbt_errors
 from dbt.adapters.lakehouse.credentials import LakehouseCredentials
 from dbt.adapters.lakehouse.lake.base import Lake, Run, RunRequest, Session
 from dbt.adapters.lakehouse.run.values import Batch
@@ -26,9 +26,6 @@ from dbt.adapters.lakehouse.settings import PublishMode
 from dbt.adapters.lakehouse.tables.values import TimeRange
 
 logger = AdapterLogger("Lakehouse")
-
-REUSED = "REUSED"
-"""The code in dbt's results of a node whose table was made before."""
 
 
 class Invocation:

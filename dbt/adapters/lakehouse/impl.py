@@ -7,7 +7,6 @@ import dataclasses
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,39 +29,16 @@ from dbt_common.exceptions import CompilationError, DbtRuntimeError
 from dbt.adapters.lakehouse import catalog_queries, demands, nodes
 from dbt.adapters.lakehouse.catalog.model import TableEntry, ViewEntry
 from dbt.adapters.lakehouse.column import LakehouseColumn
-from dbt.adapters.lakehouse.connections import LakehouseConnectionManager, dbt_errors
+from dbt.adapters.lakehouse.connections import LakehouseConnectionManager, ReusedResponse, dbt_errors
 from dbt.adapters.lakehouse.credentials import LakehouseCredentials
-from dbt.adapters.lakehouse.events import REUSED, Invocation
+from dbt.adapters.lakehouse.events import Invocation
 from dbt.adapters.lakehouse.lake.base import Build, Built, Lake, LogLine, Name, Progress, PythonSource, Session
 from dbt.adapters.lakehouse.relation import LakehouseRelation
-from dbt.adapters.lakehouse.run.values import Reused
 
 if TYPE_CHECKING:
     import agate
 
 logger = AdapterLogger("Lakehouse")
-
-
-@dataclass
-class ReusedResponse(AdapterResponse):
-    """What dbt says of a node that was not run: whose run made its table, and the seconds that this saved."""
-
-    run: str | None = None
-    author: str | None = None
-    seconds_saved: float = 0.0
-
-    @classmethod
-    def of(cls, reused: Reused) -> ReusedResponse:
-        """From what a build says."""
-        by = f"run {reused.run[:8]} by {reused.author}" if reused.run else reused.author
-        # Of a view that is as it was there is nobody to name.
-        return cls(
-            _message=f"REUSED ({by}, {reused.seconds:.1f}s saved)" if by else "REUSED (unchanged)",
-            code=REUSED,
-            run=reused.run,
-            author=reused.author,
-            seconds_saved=round(reused.seconds, 3),
-        )
 
 
 _SNAPSHOT_HELPERS = ("dbt_change_type", "dbt_unique_key")

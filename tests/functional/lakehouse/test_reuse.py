@@ -150,6 +150,27 @@ def test_incremental_models_and_snapshots_settle(shop: Shop) -> None:
     assert len(shop.rows("select id from kept")) == 3
 
 
+def test_tests_that_passed_are_not_run_again(shop: Shop) -> None:
+    shop.write({"models/schema.yml": TESTS})
+    shop.models(orders="select unnest([1, 2]) as id")
+    shop.dbt("build")
+    assert reused(shop) == set()
+    again = shop.dbt("build")
+    assert reused(shop) == {"orders", "not_null_orders_id", "unique_orders_id"}
+    assert "3 of 3 nodes were reused" in again.output
+    shop.dbt("test")
+    assert reused(shop) == {"not_null_orders_id", "unique_orders_id"}
+
+    shop.models(orders="select unnest([1, 2, 2]) as id")
+    for _ in range(2):
+        outcome = shop.dbt("build", code=1)
+        assert "Got 1 result" in outcome.output
+        assert "unique_orders_id" not in reused(shop)
+    shop.models(orders="select unnest([2, 1]) as id")
+    shop.dbt("build")
+    assert reused(shop) == set(), "the order of rows is another"
+
+
 def test_hooks_run_and_what_they_write_is_seen(shop: Shop) -> None:
     shop.models(
         a="{{ config(materialized='table', post_hook='insert into {{ this }} select 2') }} select 1 as id",

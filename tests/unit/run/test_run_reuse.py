@@ -279,6 +279,30 @@ def test_rows_changed_by_hand_are_seen(run, open_run):
     assert again["b"].entry.rows == 1
 
 
+def test_a_remark_on_a_table_leaves_its_content_as_it_was(run, open_run):
+    run(("a", "SELECT 1 AS x"), ("b", "SELECT x FROM a"))
+    this = open_run()
+    with closing(this.session()) as session:
+        session.execute("COMMENT ON TABLE lake.s.a IS 'numbers'; UPDATE lake.s.a SET x = 9 WHERE x > 5")
+    this.publish()
+    assert reused(run(("b", "SELECT x FROM a"))) == {"b"}
+
+
+def test_a_test_that_passed_is_answered_from_the_index(open_run):
+    query = "SELECT count(*) AS failures, count(*) != 0 AS should_warn, count(*) != 0 AS should_error FROM (FROM a WHERE x < {})"
+
+    def ask(below: int) -> Any:
+        this = open_run()
+        with closing(this.session()) as session:
+            build(session, "a", "SELECT 1 AS x")
+            return session.execute(query.format(below), test="test.a")
+
+    assert (ask(0).reused, ask(0).rows) == (None, [(0, False, False)])
+    assert ask(0).reused is not None
+    assert ask(5).rows == [(1, True, True)]
+    assert ask(5).reused is None
+
+
 def test_macros_count_where_they_are_called(open_run):
     def attempt(definition: str, sql: str) -> Built:
         this = open_run()

@@ -45,8 +45,10 @@ __all__ = [
 class Session(Protocol):
     """One thread's way into a run (or into one commit, read-only). Not shared between threads, but for ``cancel``."""
 
-    def execute(self, sql: str, *, fetch: bool = True, limit: int | None = None) -> Result:
+    def execute(self, sql: str, *, fetch: bool = True, limit: int | None = None, test: str | None = None) -> Result:
         """Run one or more statements; the result is the last one's.
+
+        ``test`` names the dbt test whose query this is: if it passed before on the same content, it is not run again.
 
         SELECTs read the run's state (and ``"lake@<ref>"``). INSERT, UPDATE, DELETE, MERGE, TRUNCATE, CREATE, ALTER, DROP
         and COMMENT on lake relations change the run's branch. Anything else runs in the session's own DuckDB. Raises

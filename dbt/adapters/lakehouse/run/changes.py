@@ -14,11 +14,12 @@ from dbt.adapters.lakehouse.catalog.model import Entry, Key, SchemaEntry, TableE
 from dbt.adapters.lakehouse.errors import NotInLake, SqlError
 from dbt.adapters.lakehouse.jobs.engine import quote
 from dbt.adapters.lakehouse.jobs.job import Alter, Alteration, Create, Edit, Query
+from dbt.adapters.lakehouse.run import reuse
 from dbt.adapters.lakehouse.run.alterations import Retype, is_done, parse_alteration
 from dbt.adapters.lakehouse.run.statements import Kind, Reference, Statement, is_volatile
 from dbt.adapters.lakehouse.run.tokens import mentions
 from dbt.adapters.lakehouse.run.values import Name, Result
-from dbt.adapters.lakehouse.tables.values import Constraints, TableSpec
+from dbt.adapters.lakehouse.tables.values import Constraints, TableSpec, Written
 
 if TYPE_CHECKING:
     from dbt.adapters.lakehouse.run.session import RunSession
@@ -141,13 +142,14 @@ def _reads_itself(session: RunSession, statement: Statement, table: TableEntry) 
 
 
 def _put_table(
-    session: RunSession, name: Name, written: object, before: TableEntry | None, message: str, sql: str
+    session: RunSession, name: Name, written: Written, before: TableEntry | None, message: str, sql: str
 ) -> None:
     from dbt.adapters.lakehouse.run.session import table_entry
 
     node = before.node if before is not None else None
     inputs = dict(before.inputs) if before is not None else {}
-    entry = table_entry(name, written, node=node, inputs=inputs)  # type: ignore[arg-type]
+    content = reuse.content_of(before, written)
+    entry = table_entry(name, written, node=node, inputs=inputs, content=content)
     _put(session, name, entry, message, sql)
 
 
@@ -299,6 +301,7 @@ def _alter(session: RunSession, statement: Statement, name: Name) -> Result:
     if wish is None:
         raise SqlError(f"this ALTER TABLE is not supported on lake tables: {statement.sql}")
     answer = session.submit(Alter(base=table.metadata_location, alterations=(wish,)))
+    assert answer.written is not None
     _put_table(session, name, answer.written, table, f"Alter {name.schema}.{name.name}", statement.sql)
     return Result(message="ALTER TABLE")
 
@@ -307,6 +310,7 @@ def _rewrite(session: RunSession, statement: Statement, name: Name, table: Table
     spec = session.table_spec(name, table)
     action = Create(spec=spec, sql=sql, replaces=table.metadata_location, keeps_layout=True)
     answer = session.submit(action, session.inputs(sql))
+    assert answer.written is not None
     _put_table(session, name, answer.written, table, f"Alter {name.schema}.{name.name}", statement.sql)
     return Result(message="ALTER TABLE")
 
@@ -347,6 +351,7 @@ def _comment(session: RunSession, statement: Statement, name: Name) -> Result:
     table = _table(session, name)
     wish = Alteration(what="comment" if column is None else "column_comment", column=column or "", to=text)
     answer = session.submit(Alter(base=table.metadata_location, alterations=(wish,)))
+    assert answer.written is not None
     _put_table(session, name, answer.written, table, message, statement.sql)
     return Result(message="COMMENT")
 

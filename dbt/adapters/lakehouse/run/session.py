@@ -7,6 +7,7 @@ import dataclasses
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.lakehouse.catalog.model import Entry, Key, SchemaEntry, TableEntry, ViewEntry, content_id
@@ -81,7 +82,7 @@ class RunSession:
 
     # reading
 
-    def execute(self, sql: str, *, fetch: bool = True, limit: int | None = None) -> Result:
+    def execute(self, sql: str, *, fetch: bool = True, limit: int | None = None, test: str | None = None) -> Result:
         """See ``lake.base.Session``."""
         result = Result()
         statements = [parse(text) for text in split(sql)]
@@ -96,7 +97,9 @@ class RunSession:
             text = statement.sql
             self._refresh()
             self.keeps_state = self.keeps_state or statement.kind is Kind.OTHER
-            if statement.kind in (Kind.SELECT, Kind.OTHER):
+            if test is not None and len(statements) == 1 and statement.kind is Kind.SELECT:
+                result = reuse.tested(self, text, test, partial(self._query, text, fetch=fetch, limit=limit))
+            elif statement.kind in (Kind.SELECT, Kind.OTHER):
                 result = self._query(text, fetch=fetch, limit=limit)
             elif statement.kind is Kind.DEFINE:
                 result = self._query(text, fetch=fetch, limit=limit)

@@ -25,13 +25,28 @@ class Name:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reused:
+    """Whose result stands there now: the run that made it (None where every statement counts at once), its author, and the
+    seconds that it took then. A view that is as it was names nobody.
+    """
+
+    run: str | None
+    author: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a statement gave: named and typed columns with rows as DuckDB's Python values, or a count of rows changed."""
+    """What a statement gave: named and typed columns with rows as DuckDB's Python values, or a count of rows changed.
+
+    ``reused``: the same was answered before.
+    """
 
     columns: tuple[Column, ...] = ()
     rows: Sequence[tuple[Any, ...]] = ()
     rows_affected: int | None = None
     message: str = "OK"
+    reused: Reused | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,17 +133,6 @@ class Build:
     rebuild: bool = False
     content_identity: bool = True
     provenance: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reused:
-    """Whose result stands there now: the run that made it (None where every statement counts at once), its author, and the
-    seconds that it took then. A view that is as it was names nobody.
-    """
-
-    run: str | None
-    author: str
-    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,8 +72,8 @@ class RemoteSession:
 
     # reading
 
-    def execute(self, sql: str, *, fetch: bool = True, limit: int | None = None) -> Result:
-        """See ``lake.base.Session``."""
+    def execute(self, sql: str, *, fetch: bool = True, limit: int | None = None, test: str | None = None) -> Result:
+        """See ``lake.base.Session``; tests always run."""
         request = wire.Execute(sql=sql, fetch=fetch, limit=limit)
         response = self._send("execute", wire.dump(wire.Execute, request))
         return rows.result_of(response.headers.get("Content-Type", ""), response.data)
