@@ -132,7 +132,9 @@ def measure(warehouse: Path) -> dict[str, Any]:
     run.publish()
     embedded = models(lake, 100)
     found: dict[str, Any] = {}
-    with serving(warehouse, "--workers", "2", "--idle-seconds", "2") as service:
+    config = warehouse / "service.yml"
+    config.write_text("workers: {count: 2, idle_seconds: 2}\n")
+    with serving(warehouse, "--config", str(config)) as service:
         time.sleep(1)
         found["idle service, MB"] = round(service.memory() / 1e6, 1)
         remote = RemoteLake(ServiceSettings(url=service.url, token=service.token))

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -394,6 +395,23 @@ def test_rows_stream_as_they_are_made(url: str) -> None:
         assert lake.query("SELECT 1 AS a").polars()["a"].to_list() == [1]
         assert lake.query("SELECT 1 AS a, 'x'").fetchall() == [(1, "x")]
         assert lake.tables() == []
+
+
+def test_a_query_of_a_connection_is_one_request(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str] = []
+    send = client_http.Http.send
+
+    def counted(http: client_http.Http, method: str, path: str, *arguments: Any, **more: Any) -> Any:
+        sent.append(path.partition("?")[0])
+        return send(http, method, path, *arguments, **more)
+
+    monkeypatch.setattr(client_http.Http, "send", counted)
+    with connect(service=url, token=TOKEN) as lake:
+        for rows in (lake.query("SELECT 1 AS a").fetchall(), lake.query("SELECT 1 AS a").arrow().to_pylist()):
+            assert len(rows) == 1
+        with pytest.raises(RefNotFound):
+            lake.query("SELECT 1", at="nowhere").fetchall()
+    assert [path.rpartition("/")[2] for path in sent] == ["execute", "arrow", "execute"]
 
 
 def test_an_error_in_the_midst_of_rows_is_that_error(lake: RemoteLake) -> None:

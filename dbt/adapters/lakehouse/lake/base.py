@@ -144,8 +144,11 @@ class Lake(Protocol):
         """A run on a branch. Costs nothing until something is read or written."""
         ...
 
-    def read(self, ref: str, default_schema: str = "main") -> Session:
-        """A read-only session at the commit that a ref leads to."""
+    def read(self, ref: str, default_schema: str = "main", *, once: bool = False) -> Session:
+        """A read-only session at the commit that a ref leads to.
+
+        With ``once`` it is for a single statement, and the ref is looked up with it: over a service, that is one request.
+        """
         ...
 
     def runs(self, limit: int | None = None) -> list[RunRecord]:

@@ -116,7 +116,7 @@ class Rows:
 
     @contextlib.contextmanager
     def _session(self) -> Iterator[Session]:
-        with contextlib.closing(self._lake.read(self._ref, self._schema)) as session:
+        with contextlib.closing(self._lake.read(self._ref, self._schema, once=True)) as session:
             yield session
 
     def arrow(self) -> pa.Table:

@@ -53,8 +53,9 @@ class EmbeddedLake:
             self._sweep()
         return LakeRun(self._catalog, self._executor, self.settings, request)
 
-    def read(self, ref: str, default_schema: str = "main") -> RunSession:
+    def read(self, ref: str, default_schema: str = "main", *, once: bool = False) -> RunSession:
         """See ``lake.base.Lake``."""
+        del once
         own = Snapshot(self._catalog, self._catalog.resolve(ref).id)
         return RunSession(
             state=State(self._catalog, self.settings.database, own),

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from dbt.adapters.lakehouse.catalog.model import Commit, Entry
+from dbt.adapters.lakehouse.errors import BadRequest
 from dbt.adapters.lakehouse.lake.remote import wire
 from dbt.adapters.lakehouse.run.session import RunSession
 from dbt.adapters.lakehouse.run.values import Built, RunRequest
@@ -90,14 +91,19 @@ class RunPlace(Place):
 class ReadPlace(Place):
     """A session that reads one commit."""
 
-    def __init__(self, request: Request, session_id: str, commit: str, default_schema: str) -> None:
+    def __init__(self, request: Request, session_id: str, ref: str, default_schema: str, *, once: bool) -> None:
         self.by = asker(request)
-        self._id, self._commit, self._schema = session_id, commit, default_schema
+        self._id, self._ref, self._schema, self._once = session_id, ref, default_schema, once
 
     def held(self) -> HeldSession:
         """See ``Place``."""
         by = self.by
-        return by.service.runs.read(by.principal, by.catalog, self._id, self._commit, self._schema, by.state)
+        return by.service.runs.read(by.principal, by.catalog, self._id, self._ref, self._schema, by.state)
+
+    def after(self) -> None:
+        """See ``Place``."""
+        if self._once:
+            self.close()
 
     def cancel(self) -> None:
         """See ``Place``."""
@@ -118,10 +124,16 @@ async def _run_place(request: Request, run_id: RunId, session_id: SessionId) -> 
 async def _read_place(
     request: Request,
     session_id: SessionId,
-    commit: Annotated[str, Query(pattern="^[0-9a-f]{40}$", description="the commit to read")],
+    commit: Annotated[str | None, Query(pattern="^[0-9a-f]{40}$", description="the commit to read")] = None,
+    ref: Annotated[
+        str | None, Query(description="instead of a commit, what leads to one when the session is made")
+    ] = None,
     default_schema: Annotated[str, Query(description="where unqualified names are looked up")] = "main",
+    once: Annotated[bool, Query(description="the session ends with this request")] = False,
 ) -> Place:
-    return ReadPlace(request, session_id, commit, default_schema)
+    if (commit is None) == (ref is None):
+        raise BadRequest("a session that reads is given either the commit to read or a ref")
+    return ReadPlace(request, session_id, commit or ref or "", default_schema, once=once)
 
 
 _Find = Callable[..., Awaitable[Place]]

@@ -112,14 +112,14 @@ class LocalStorage:
             yield self.duckdb_path(uri, folder=True)
             return
         target = Path(self._path(uri))
-        made = Path(apart, target.name)
+        made = self.duckdb_path(f"{LOCAL}{apart}/{target.name}", folder=True)
         try:
-            made.mkdir(parents=True)
-            yield str(made)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            made.rename(target)
-        except OSError as error:
-            raise _failed("write", uri, error) from error
+            yield made
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                Path(made).rename(target)
+            except OSError as error:
+                raise _failed("write", uri, error) from error
         finally:
             shutil.rmtree(made, ignore_errors=True)
 

@@ -37,8 +37,10 @@ class RemoteLake:
         """See ``lake.base.Lake``."""
         return RemoteRun(self._http, request)
 
-    def read(self, ref: str, default_schema: str = "main") -> RemoteSession:
+    def read(self, ref: str, default_schema: str = "main", *, once: bool = False) -> RemoteSession:
         """See ``lake.base.Lake``."""
+        if once:
+            return RemoteSession.once(self._http, ref, default_schema)
         return RemoteSession.at(self._http, self._catalog.resolve(ref).id, default_schema)
 
     def runs(self, limit: int | None = None) -> list[RunRecord]:

@@ -35,6 +35,7 @@ class RemoteSession:
         self._where = f"?{urlencode(where)}" if where else ""
         self._state: str | None = None
         self._used = False
+        self._once = False
         self._cancelled = False
 
     @classmethod
@@ -46,6 +47,13 @@ class RemoteSession:
     def at(cls, http: Http, commit: str, default_schema: str) -> RemoteSession:
         """A session that reads one commit."""
         return cls(http, "/v1/reads", commit=commit, default_schema=default_schema)
+
+    @classmethod
+    def once(cls, http: Http, ref: str, default_schema: str) -> RemoteSession:
+        """A session for one statement, at what a ref leads to then. The service ends it with its answer."""
+        session = cls(http, "/v1/reads", ref=ref, default_schema=default_schema, once="true")
+        session._once = True
+        return session
 
     # talking
 
@@ -154,7 +162,7 @@ class RemoteSession:
 
     def close(self) -> None:
         """See ``lake.base.Session``."""
-        if self._used:
+        if self._used and not self._once:
             self._used = False
             # What is not closed ends with its run, or with the lease.
             try:

@@ -78,7 +78,11 @@ def _verb(name: str, *, writes: bool) -> Verb:
 
 
 def _concrete(hint: Any) -> Any:
-    """A type that can be sent: whatever can be iterated over travels as a list."""
+    """A type that can be sent: whatever can be iterated over travels as a list, and a number is no truth value."""
+    if hint == (int | None):
+        from pydantic import StrictInt
+
+        return StrictInt | None
     if typing.get_origin(hint) is not None and getattr(typing.get_origin(hint), "__name__", "") == "Iterable":
         return list[typing.get_args(hint)[0]]  # type: ignore[misc]
     return hint
