@@ -1,7 +1,8 @@
 """What the adapter adds to dbt, beside dbt-duckdb on the same project in the same run.
 
-``python tests/benchmarks/bench_dbt.py [--models 100 500] [--rounds 3]`` prints a table and writes
-``results/dbt.json``. Every figure is a median of wall times of whole ``dbt`` processes, rounds interleaved.
+``python tests/benchmarks/bench_dbt.py [--models 100 500] [--rounds 3] [--edits]`` prints a table and writes
+``results/dbt.json``. ``again`` is a build of the unchanged project; ``--edits`` adds builds after a comment, a leaf and a root
+were edited, and one without reuse. Every figure is a median of wall times of whole ``dbt`` processes, rounds interleaved.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ def project(folder: Path, models: int) -> None:
         (folder / "models" / f"m{index}.sql").write_text(source + "\n")
 
 
-def seconds(command: list[str], folder: Path | None = None) -> float:
+def seconds(command: list[str], folder: Path | None = None, **more: str) -> float:
     """Wall time of a process, with byte code kept as for any installed package."""
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"} | more
     started = time.perf_counter()
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     taken = time.perf_counter() - started
@@ -89,6 +90,42 @@ def measure_runs(models: int, rounds: int) -> dict[str, dict[str, float]]:
     }
 
 
+def edit(folder: Path, model: int, what: str) -> None:
+    """Add something to a model's text: a comment, or a column."""
+    file = folder / "models" / f"m{model}.sql"
+    text = file.read_text()
+    file.write_text(
+        f"-- {what}\n{text}" if what.startswith("note") else text.replace("select ", f"select '{what}' as c, ", 1)
+    )
+
+
+def measure_edits(models: int, rounds: int) -> dict[str, dict[str, float]]:
+    """Builds after edits, each of them new to the lake; ``no reuse`` builds the unchanged project from its code alone."""
+    dbt = [sys.executable, "-m", "dbt.cli.main", "-q", "run", "--target"]
+    edits = {
+        "no reuse": None,
+        "comment edited": (0, "note"),
+        "leaf edited": (models - 1, "leaf"),
+        "root edited": (0, "root"),
+    }
+    times: dict[str, dict[str, list[float]]] = {what: {name: [] for name in IMPORTS} for what in edits}
+    with tempfile.TemporaryDirectory() as temporary:
+        for name in IMPORTS:
+            folder = Path(temporary) / name
+            project(folder, models)
+            for _ in range(2):
+                seconds([*dbt, name], folder)
+            for number in range(rounds):
+                for what, change in edits.items():
+                    if change is not None:
+                        edit(folder, change[0], f"{change[1]} {number}")
+                    switch = {"LAKEHOUSE_REUSE": "on" if change is not None else "off"}
+                    times[what][name].append(seconds([*dbt, name], folder, **switch))
+    return {
+        what: {name: statistics.median(values) for name, values in by_name.items()} for what, by_name in times.items()
+    }
+
+
 def line(what: str, ours: float, theirs: float) -> str:
     return f"{what:<38} {ours:>9.3f} s {theirs:>9.3f} s {ours / theirs:>8.2f}"
 
@@ -97,6 +134,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=int, nargs="*", default=[100, 500])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--edits", action="store_true")
     options = parser.parse_args()
     print(f"{'':<38} {'lakehouse':>11} {'dbt-duckdb':>11} {'ratio':>8}")
     imports = measure_imports(max(options.rounds, 7))
@@ -107,6 +145,11 @@ def main() -> None:
         for what in ("first", "again"):
             print(line(f"dbt run, {models} models, {what}", runs["lakehouse"][what], runs["duckdb"][what]), flush=True)
         found[f"run_{models}"] = runs
+        if options.edits:
+            edits = measure_edits(models, options.rounds)
+            for what, times in edits.items():
+                print(line(f"dbt run, {models} models, {what}", times["lakehouse"], times["duckdb"]), flush=True)
+            found[f"edits_{models}"] = edits
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(found, indent=2) + "\n")
 

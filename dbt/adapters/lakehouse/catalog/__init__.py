@@ -8,7 +8,7 @@
 ``base``          the protocol that every catalog implements
 ``sql_catalog``   SQLite and PostgreSQL, through SQLAlchemy (``schema.sql``): the verbs
 ``sql_*``         its parts: ``database``, ``refs``, ``history``, ``states``,
-                  ``contents``, ``runs``, ``merge``
+                  ``contents``, ``runs``, ``results``, ``merge``
 ================  ====================================================================
 
 ``model``, ``refs``, ``graph`` and ``merge`` do no I/O.

@@ -8,5 +8,7 @@
 ``inputs``      what a job's SQL reads, as the job's inputs
 ``statements``  what a SQL statement does to the lake; ``tokens`` beneath it
 ``changes``     INSERT, UPDATE, DELETE, MERGE, CREATE, ALTER, DROP, COMMENT on lake relations
+``reuse``       results made before: found, put in place, remembered, waited for
+``fingerprint`` what they are found by; ``normal``, ``calls``, ``python_parts`` beneath it
 ==============  ======================================================================
 """
