@@ -16,10 +16,10 @@ STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test bench lint format clean
+.PHONY: help install demo test test-service bench lint format clean
 
 help: ## what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(STAMP) ## the environment, in .venv; the other targets see to it themselves
 
@@ -40,6 +40,9 @@ test: $(STAMP) ## lint, types and the whole test suite
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n $(WORKERS) --durations=15 --durations-min=1 $(ARGS)
+
+test-service: $(STAMP) ## dbt's own adapter suite once more, against a service instead of an embedded lake
+	LAKEHOUSE_TEST_SERVICE=1 $(BIN)/pytest -n $(WORKERS) $(ARGS) tests/functional/adapter
 
 bench: $(STAMP) ## measure beside DuckDB and dbt-duckdb on this machine; one of them: BENCH=tables
 	@for script in tests/benchmarks/bench_$(BENCH).py; do \
