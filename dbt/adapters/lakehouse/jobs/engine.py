@@ -113,7 +113,13 @@ class Engine:
                 body = f"VIEW {qualified(*name)} AS SELECT {nulls}"
         else:
             body = f"VIEW {qualified(*name)} AS {item.sql if item.sql is not None else _select(item)}"
-        self.connection.execute(f"CREATE {body}")
+        statements = self.connection.extract_statements(f"CREATE {body}")
+        if len(statements) != 1:
+            # Entries of a catalog are not all of this package's making: a query or a type may hold more than it says.
+            raise SqlError(
+                f"{qualified(*name)} cannot be bound: its definition is more than one statement; create it anew"
+            )
+        self.connection.execute(statements[0])
 
     def unbind(self, name: _BoundName) -> None:
         """Drop whatever stands at a name, however it is spelled."""

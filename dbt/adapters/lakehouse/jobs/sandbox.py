@@ -162,6 +162,8 @@ class Sandbox:
         for item in job.inputs:
             if item.sql is not None:
                 rules.select(connection, item.sql, f"the view {item.schema}.{item.name}")
+            for column in item.columns:
+                rules.expression(column.type, f"a type of {item.schema}.{item.name}")
         _check_action(rules, connection, job)
 
     def run_setup(self, connection: duckdb.DuckDBPyConnection, sql: str) -> None:

@@ -17,7 +17,7 @@ from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 
 from dbt.adapters.lakehouse.errors import BadRequest, LakehouseError, ServiceError
-from dbt.adapters.lakehouse.jobs.job import LogLine, Progress
+from dbt.adapters.lakehouse.jobs.job import LogLine, Progress, Resources
 from dbt.adapters.lakehouse.lake.remote import wire
 from dbt.adapters.lakehouse.run.session import RunSession
 from dbt.adapters.lakehouse.run.values import Build, Built
@@ -31,6 +31,9 @@ QUIET_SECONDS = 15.0
 """After this long without news an empty event is sent, so that proxies see life."""
 
 _LONGEST_BUILD = 64 << 20
+_LONGEST_SIZE = 40
+_MOST_RETRIES = 100
+_MOST_PRIORITY = 1000
 
 
 async def build(request: Request, by: Asker, do: Callable[[Callable[[RunSession], Built]], Any]) -> Response:
@@ -130,4 +133,18 @@ def _checked(text: bytes, rows: str | None) -> Build:
         raise BadRequest("a build's rows come along with the request; 'arrow' is not for clients")
     if wish.local != (rows is not None):
         raise BadRequest("a 'local' build brings its rows with it, and no other does")
+    _check_resources(wish.resources)
     return dataclasses.replace(wish, arrow=rows, local=False, sql=wish.sql if rows is None else None)
+
+
+def _check_resources(wanted: Resources) -> None:
+    """Raise ``BadRequest`` for what would let one model occupy the service; what a pool has, the pool itself knows."""
+    if wanted.retries is not None and not 0 <= wanted.retries <= _MOST_RETRIES:
+        raise BadRequest(f"retries {wanted.retries}: a service tries a model again 0 to {_MOST_RETRIES} times")
+    if not -_MOST_PRIORITY <= wanted.priority <= _MOST_PRIORITY:
+        raise BadRequest(f"priority {wanted.priority}: write a number from -{_MOST_PRIORITY} to {_MOST_PRIORITY}")
+    if wanted.timeout is not None and not 0 < wanted.timeout < float("inf"):
+        raise BadRequest(f"timeout {wanted.timeout}: write a number of seconds above 0")
+    for size in (wanted.memory, wanted.max_memory):
+        if size is not None and len(size) > _LONGEST_SIZE:
+            raise BadRequest("memory: a size is written like 4GB")

@@ -12,7 +12,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.lakehouse.__version__ import version
-from dbt.adapters.lakehouse.errors import LakehouseError, Unauthenticated, VersionSkew
+from dbt.adapters.lakehouse.errors import BadRequest, LakehouseError, Unauthenticated, VersionSkew
 from dbt.adapters.lakehouse.lake.remote import wire
 from dbt.adapters.lakehouse.service.audit import REQUEST_ID
 from dbt.adapters.lakehouse.service.core import Service
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger("lakehouse.requests")
+
+LONGEST_DOCUMENT = 64 << 20
+"""Bytes of a request's body that is held in memory: all of them but rows that come along with a build."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _ALWAYS = [
@@ -63,11 +66,12 @@ class Door:
         try:
             try:
                 await self._enter(scope, headers, visit)
+                _check_length(scope, headers)
             except LakehouseError as error:
                 await refusal(error)(scope, receive, answer)
                 return
             try:
-                await self.app(scope, receive, answer)
+                await self.app(scope, _bounded(receive, scope, headers), answer)
             except Exception:
                 log.exception("request %s failed", visit.id)
                 if not visit.answered:
@@ -86,6 +90,40 @@ class Door:
         visit.user = principal.user
         _check_version(headers)
         scope.setdefault("state", {})["principal"] = principal
+
+
+def _brings_rows(scope: Scope, headers: dict[str, str]) -> bool:
+    """Whether the body goes to a file, which has a limit of its own (``builds``)."""
+    content = headers.get("content-type", "").partition(";")[0].strip()
+    return content == wire.BUILD_WITH_ROWS and scope["path"].endswith("/build")
+
+
+def _too_long() -> BadRequest:
+    return BadRequest(f"the request is longer than the {LONGEST_DOCUMENT >> 20} MiB that a document may have")
+
+
+def _check_length(scope: Scope, headers: dict[str, str]) -> None:
+    """Raise ``BadRequest`` for a document that nobody should hold in memory."""
+    length = headers.get("content-length", "")
+    if length.isdecimal() and int(length[:20]) > LONGEST_DOCUMENT and not _brings_rows(scope, headers):
+        raise _too_long()
+
+
+def _bounded(receive: Receive, scope: Scope, headers: dict[str, str]) -> Receive:
+    """The request's body, up to a measure: one that comes in chunks does not say how long it is."""
+    if _brings_rows(scope, headers):
+        return receive
+    got = 0
+
+    async def bounded() -> Message:
+        nonlocal got
+        message = await receive()
+        got += len(message.get("body", b""))
+        if got > LONGEST_DOCUMENT:
+            raise _too_long()
+        return message
+
+    return bounded
 
 
 def _check_version(headers: dict[str, str]) -> None:

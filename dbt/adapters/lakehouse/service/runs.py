@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import re
 import secrets
 import threading
 import time
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 from dbt.adapters.lakehouse.catalog.base import Catalog
 from dbt.adapters.lakehouse.catalog.model import Commit, Key, RunRecord, RunStatus
 from dbt.adapters.lakehouse.errors import (
+    BadRequest,
     ConflictError,
     Denied,
     JobCancelled,
@@ -31,12 +33,16 @@ from dbt.adapters.lakehouse.run.state import Snapshot, State
 from dbt.adapters.lakehouse.run.values import Built, Name, RunMemory, RunRequest
 from dbt.adapters.lakehouse.service.once import Once
 from dbt.adapters.lakehouse.service.policy import Principal
+from dbt.adapters.lakehouse.service.silence import Silence
 from dbt.adapters.lakehouse.service.store import ServiceStore
 from dbt.adapters.lakehouse.settings import LakeSettings
 
 log = logging.getLogger("lakehouse.service")
 
 T = TypeVar("T")
+
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{3,99}")
+"""What its branch, and the paths of its requests, can be made of."""
 
 IDLE_SECONDS = 300.0
 """After this much silence a session that belongs to no run is closed; its next request makes it anew."""
@@ -104,9 +110,10 @@ class HeldSession:
 class HeldRun:
     """A client's run between its requests."""
 
-    def __init__(self, run: LakeRun, user: str, memories: ServiceStore, *, resumed: bool) -> None:
+    def __init__(self, run: LakeRun, principal: Principal, memories: ServiceStore, *, resumed: bool) -> None:
         self.run = run
-        self.user = user
+        self.user = principal.user
+        self._role = principal.role
         self.seen_at = time.monotonic()
         self.sessions: dict[str, HeldSession] = {}
         self.once = Once()
@@ -128,6 +135,16 @@ class HeldRun:
             if held is None:
                 held = self.sessions[session_id] = HeldSession(self.run.session(), self._done)
             return held
+
+    def check_owner(self, principal: Principal) -> None:
+        """Raise ``Denied`` for others, and for the same user with another role: the run acts with the role it was opened with."""
+        if self.user != principal.user:
+            raise _of_another(self.run.request.id)
+        if self._role != principal.role:
+            raise Denied(
+                f"run {self.run.request.id!r} was opened with role {self._role!r} and this token has role "
+                f"{principal.role!r}; use the token that opened it"
+            )
 
     def check(self) -> None:
         """Raise if this run was given up, or ended otherwise."""
@@ -173,6 +190,10 @@ class HeldRun:
         """See ``Run.publish``; what was published already is answered as it was then."""
         self.check()
         return self.run.publish(nodes)
+
+
+def _of_another(run_id: str) -> Denied:
+    return Denied(f"run {run_id!r} belongs to another user")
 
 
 def _ended(record: RunRecord | None, run_id: str) -> LakehouseError:
@@ -253,13 +274,16 @@ class Runs:
         self._lock = threading.Lock()
         self._opening = [threading.Lock() for _ in range(64)]
         self._runs: dict[str, HeldRun] = {}
-        self._reads: dict[tuple[str, str], HeldSession] = {}
+        self._reads: dict[tuple[str, str, str], HeldSession] = {}
         self._started = time.monotonic()
+        self._silence = Silence(lease)
 
     # runs
 
     def open(self, principal: Principal, catalog: Catalog, request: RunRequest) -> HeldRun:
         """A new run; the one that is there, if the request came twice."""
+        if not RUN_ID.fullmatch(request.id):
+            raise BadRequest("a run's id must be 4 to 100 letters, digits and dashes, and begin with a letter or digit")
         request = dataclasses.replace(request, author=principal.user)
         with self._opening_lock(request.id):
             known = self._find(principal, catalog, request.id)
@@ -267,7 +291,7 @@ class Runs:
                 if catalog.run(request.id) is not None:
                     raise ConflictError(f"run {request.id} exists already; each run needs an id of its own")
                 run = LakeRun(catalog, self._executor, self._settings, request, owner=service_owner(principal.user))
-                known = HeldRun(run, principal.user, self._memories, resumed=False)
+                known = HeldRun(run, principal, self._memories, resumed=False)
                 run.own()
                 known.remember()
                 self._runs[request.id] = known
@@ -286,8 +310,7 @@ class Runs:
                 held = self._find(principal, catalog, run_id)
         if held is None:
             raise _ended(catalog.run(run_id), run_id)
-        if held.user != principal.user:
-            raise Denied(f"run {run_id!r} belongs to another user")
+        held.check_owner(principal)
         held.seen_at = time.monotonic()
         return held
 
@@ -302,7 +325,7 @@ class Runs:
                 return None
             user, text = kept
             if user != principal.user:
-                raise Denied(f"run {run_id!r} belongs to another user")
+                raise _of_another(run_id)
             remembered: Remembered = wire.load(Remembered, text)
             run = LakeRun.resume(
                 catalog,
@@ -312,10 +335,9 @@ class Runs:
                 remembered.memory,
                 owner=service_owner(user),
             )
-            held = self._runs[run_id] = HeldRun(run, user, self._memories, resumed=True)
+            held = self._runs[run_id] = HeldRun(run, principal, self._memories, resumed=True)
             log.info("run %s was taken up again", run_id)
-        elif held.user != principal.user:
-            raise Denied(f"run {run_id!r} belongs to another user")
+        held.check_owner(principal)
         return held
 
     def heartbeat(self, held: HeldRun) -> None:
@@ -340,7 +362,7 @@ class Runs:
         state: str | None,
     ) -> HeldSession:
         """A session that reads one commit, made if it is new."""
-        name = (principal.user, session_id)
+        name = (principal.user, principal.role, session_id)
         with self._lock:
             held = self._reads.get(name)
         if state is not None and (held is None or held.state != state):
@@ -360,14 +382,14 @@ class Runs:
 
     def cancel_read(self, principal: Principal, session_id: str) -> None:
         """Interrupt a read session, if it is there."""
-        held = self._reads.get((principal.user, session_id))
+        held = self._reads.get((principal.user, principal.role, session_id))
         if held is not None:
             held.session.cancel()
 
     def close_read(self, principal: Principal, session_id: str) -> None:
         """End a read session. Idempotent."""
         with self._lock:
-            held = self._reads.pop((principal.user, session_id), None)
+            held = self._reads.pop((principal.user, principal.role, session_id), None)
         if held is not None:
             held.close()
 
@@ -384,8 +406,9 @@ class Runs:
                 with self._lock:
                     self._reads.pop(name, None)
                 session.close()
+        self._sweep_catalog(catalog)
         if now - self._started > self.lease:
-            self._sweep_catalog(catalog)
+            self._forget()
 
     def _give_up(self, run_id: str, held: HeldRun) -> None:
         reason = f"its client was silent for {self.lease:.0f} s"
@@ -402,13 +425,21 @@ class Runs:
 
     def _sweep_catalog(self, catalog: Catalog) -> None:
         """Runs that no request has come for since this process started, and those of processes that are gone."""
+        lease = timedelta(seconds=self.lease)
+        others = [record for record in catalog.runs() if record.id not in self._runs]
+        silent = self._silence.over(record for record in others if record.status is RunStatus.OPEN)
+        for record in others:
+            # Looked up where it is a process of this machine, at whatever time of day: clocks jump, and differ.
+            seen = record.heartbeat_at + 2 * lease if record in silent else record.heartbeat_at
+            if is_dead(record, now=seen, lease=lease):
+                abandon(catalog, record)
+
+    def _forget(self) -> None:
+        """What was kept of runs that no request has come for since this process started."""
         before = datetime.now(UTC) - timedelta(seconds=self.lease)
         for kept in self._memories.run_states():
             if kept.run not in self._runs and kept.saved_at < before:
                 self._memories.forget_run_state(kept.run)
-        for record in catalog.runs():
-            if record.id not in self._runs and is_dead(record, lease=timedelta(seconds=self.lease)):
-                abandon(catalog, record)
 
     def close(self) -> None:
         """End all sessions; the runs stay as they are, for the next process."""
