@@ -24,17 +24,19 @@ class ServiceProcess:
         self.port = port
         self.url = ""
         self.log = warehouse.parent / f"{warehouse.name}-service.log"
+        self.program = [str(Path(sys.executable).with_name("lakehouse"))]
+        self.lake = ["--warehouse", str(warehouse)]
         self._process: subprocess.Popen[str] | None = None
 
-    def start(self) -> ServiceProcess:
-        command = [str(Path(sys.executable).with_name("lakehouse")), "serve", "--warehouse", str(self.warehouse)]
+    def start(self, **environment: str) -> ServiceProcess:
+        command = [*self.program, "serve", *self.lake]
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
                 [*command, "--port", str(self.port), *self.flags],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env={**os.environ, "LAKEHOUSE_TOKEN": ""},
+                env={**os.environ, "LAKEHOUSE_TOKEN": "", **environment},
             )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()

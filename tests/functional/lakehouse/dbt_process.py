@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import functools
 import importlib
+import itertools
 import multiprocessing
 import os
 import signal
@@ -121,7 +122,7 @@ def _main(arguments: tuple[str, ...], folder: str, log: str, environment: dict[s
     if "WITHOUT_PRIVILEGES" in environment:
         _drop_privileges()
     if "DIE_AT" in environment:
-        _die(environment["DIE_AT"])
+        die_at(environment["DIE_AT"])
     from dbt.cli.main import cli
 
     cli()
@@ -134,20 +135,29 @@ def _drop_privileges() -> None:
         raise OSError(ctypes.get_errno(), "capset")
 
 
-def _die(point: str) -> None:
-    """Have the process killed before or after the first call of a function: ``before package.module:Class.method``."""
-    when, _, where = point.partition(" ")
+def die_at(point: str) -> None:
+    """Have this process killed before or after a call of a function, the first one unless a number says otherwise.
+
+    Written ``before package.module:Class.method`` or ``after:3 package.module:function``.
+    """
+    instant, _, where = point.partition(" ")
+    when, _, number = instant.partition(":")
     module, _, path = where.partition(":")
     owner: Any = importlib.import_module(module)
     *outer, name = path.split(".")
     for part in outer:
         owner = getattr(owner, part)
     function = getattr(owner, name)
+    calls = itertools.count(1)
 
     @functools.wraps(function)
     def fatal(*args: Any, **kwargs: Any) -> Any:
-        if when == "after":
-            function(*args, **kwargs)
-        os.kill(os.getpid(), signal.SIGKILL)
+        last = next(calls) == int(number or 1)
+        if last and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        answer = function(*args, **kwargs)
+        if last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return answer
 
     setattr(owner, name, fatal)

@@ -17,6 +17,7 @@ from dbt.adapters.lakehouse.service.gate import Gate
 from dbt.adapters.lakehouse.service.metrics import Metrics
 from dbt.adapters.lakehouse.service.once import Once
 from dbt.adapters.lakehouse.service.runs import Runs
+from dbt.adapters.lakehouse.service.silence import Attention
 from dbt.adapters.lakehouse.service.store import ServiceStore
 from dbt.adapters.lakehouse.settings import LakeSettings
 
@@ -58,14 +59,19 @@ class Service:
 
     def _sweep(self) -> None:
         prune_at = 0.0
-        while not self._stop.wait(max(0.2, min(5.0, self.runs.lease / 4))):
-            # A catalog that is away for a moment is tried again; requests tell of one that stays away.
-            with contextlib.suppress(LakehouseError):
-                self.runs.sweep(self.catalog)
+        attention = Attention(self.runs.lease)
+        pause = max(0.2, min(5.0, self.runs.lease / 4))
+        began = time.monotonic()
+        while not self._stop.wait(pause):
+            if attention.slept(pause, time.monotonic() - began):
+                # A catalog that is away for a moment is tried again; requests tell of one that stays away.
+                with contextlib.suppress(LakehouseError):
+                    self.runs.sweep(self.catalog)
             if time.monotonic() >= prune_at:
                 prune_at = time.monotonic() + PRUNE_SECONDS
                 with contextlib.suppress(LakehouseError):
                     self.store.prune(self.config.retention)
+            began = time.monotonic()
 
     @property
     def draining(self) -> bool:
