@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 from typing import Any
 
 import anyio.to_thread
@@ -75,4 +76,9 @@ async def _broken(request: Request, _error: Exception) -> Response:
 async def _unknown(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     document = BadRequest(f"{request.method} {request.url.path}: {error.detail}")
-    return refusal(document, status=error.status_code, headers=dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    described = request.app.openapi()["paths"].get(getattr(request.scope.get("route"), "path_format", None))
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and described is not None:
+        # Starlette names the methods of one route, and a path may have several.
+        headers["Allow"] = ", ".join(sorted(method.upper() for method in described))
+    return refusal(document, status=error.status_code, headers=headers)

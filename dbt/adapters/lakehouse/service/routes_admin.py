@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response
+from pydantic import BeforeValidator
 
 from dbt.adapters.lakehouse.errors import ConfigError, Denied
 from dbt.adapters.lakehouse.executors.pool import PoolExecutor
@@ -22,6 +23,16 @@ from dbt.adapters.lakehouse.service.policy import Capability
 Id = Annotated[str, Path(pattern="^[A-Za-z0-9._-]{1,200}$")]
 Limit = Annotated[int, Query(ge=1, le=10_000)]
 UserName = Annotated[str | None, Query(pattern="^[A-Za-z0-9_.@+-]{1,100}$", description="of this user alone")]
+
+
+def _no_number(text: object) -> object:
+    """Refuse what pydantic would take for seconds since 1970."""
+    if isinstance(text, str) and not text[4:5] == "-":
+        raise ValueError("a time is written as 2026-11-20T10:00:00Z")
+    return text
+
+
+Since = Annotated[datetime | None, BeforeValidator(_no_number), Query(description="with a time zone")]
 
 
 def routers() -> list[APIRouter]:
@@ -52,7 +63,7 @@ def _add_tokens(routes: APIRouter) -> None:
         return replies.document(TokenInfo, _admin(asker(request), "revoke_token").revoke_token(token))
 
     @routes.get("/audit", response_model=list[AuditLine])
-    def audit(request: Request, user: UserName = None, since: datetime | None = None, limit: Limit = 100) -> Response:
+    def audit(request: Request, user: UserName = None, since: Since = None, limit: Limit = 100) -> Response:
         """The audit log, newest first."""
         found = _admin(asker(request), "read_audit").audit(user=user, since=_utc(since), limit=limit)
         return replies.document(list[AuditLine], found)
