@@ -330,6 +330,8 @@ def test_temporary_tables_and_settings_of_the_session_are_in_the_way(open_run):
         session.execute("CREATE TEMP TABLE src AS SELECT 2 AS x")
         (why,) = build(session, "a", "SELECT x FROM src").why_not
         assert "src, which is not in the lake" in why
+        hidden = "SELECT x, (WITH src AS (SELECT 3 AS x) SELECT max(x) FROM src) AS m FROM src"
+        assert build(session, "a", hidden).why_not
         session.execute("SET TimeZone = 'Asia/Tokyo'")
         assert any("settings" in why for why in build(session, "b", "SELECT 1 AS x").why_not)
     this.fail("enough")

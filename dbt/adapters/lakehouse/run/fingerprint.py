@@ -77,10 +77,17 @@ def of_build(session: RunSession, build: Build, table: TableEntry | None) -> Fin
     if build.setup:
         work.put("setup", [work.opaque(statement) for statement in build.setup])
     if build.mode != "create":
-        work.parts["starts from"] = identity(table) if table is not None else "nothing"
+        work.parts["starts from"] = _start(build, table)
     if session.keeps_state or session.prepared_others(build.setup):
         work.obstacles.append("settings of its session were changed by hand, in a hook or macro")
     return work.fingerprint()
+
+
+def _start(build: Build, table: TableEntry | None) -> str:
+    """What a write starts from: which partitions it replaces depends on how the table is laid out, not on its rows alone."""
+    if table is None:
+        return "nothing"
+    return identity(dataclasses.replace(table, content=None) if build.mode == "overwrite" else table)
 
 
 def of_query(session: RunSession, sql: str) -> Fingerprint:
@@ -263,6 +270,8 @@ class _Work:
             if self._source is not None and reference.name.lower() == self._source.lower():
                 return "(its rows)"
             if reference.name.lower() in session.temporaries:
+                # Said here as well: to the normal form, a CTE of that name would explain it.
+                self._not(f"it reads {reference.name}, which is not in the lake")
                 return None
         name = session.planner.resolve(reference)
         entry = session.state.get(name) if name is not None else None
