@@ -37,6 +37,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "DBT_PROJECT_DIR",
         "DBT_PROFILE",
         "DBT_TARGET",
+        "LAKEHOUSE_CATALOG",
+        "LAKEHOUSE_SERVICE",
         "LAKEHOUSE_WAREHOUSE",
         "SHOP_LAKE",
     ):
@@ -159,8 +161,11 @@ def test_a_warehouse_beats_profiles_and_options_beat_the_environment(monkeypatch
     monkeypatch.setenv("LAKEHOUSE_WAREHOUSE", "elsewhere")
     assert Cli().settings.warehouse == f"file://{here}/elsewhere"
     assert Cli().branch == "main"
+    monkeypatch.setenv("LAKEHOUSE_CATALOG", "postgresql://db/lakes")
+    assert Cli().settings.catalog == "postgresql://db/lakes"
     cli = Cli()
     cli.options.target = "dev"
+    assert cli.settings.catalog == f"sqlite:///{here}/lake/catalog.sqlite"
     assert cli.settings.warehouse == f"file://{here}/lake"
     cli = Cli()
     cli.options.warehouse, cli.options.catalog = "~/told", "sqlite:///c.db"

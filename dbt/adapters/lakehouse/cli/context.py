@@ -50,7 +50,7 @@ class Cli:
         """The profile's output in use; one made up from ``--warehouse`` or ``--service`` if that names the lake.
 
         An option beats the environment: with ``--profile``, ``--target`` or ``--profiles-dir``, LAKEHOUSE_WAREHOUSE and
-        LAKEHOUSE_SERVICE are not looked at.
+        LAKEHOUSE_SERVICE are not looked at. LAKEHOUSE_CATALOG stands beside a warehouse that either of them names.
         """
         warehouse, service, options = self.options.warehouse, self.options.service, self.options
         if not (warehouse or service or options.profile or options.target or options.profiles_dir):
@@ -68,6 +68,8 @@ class Cli:
                     Path(warehouse).expanduser().absolute()
                 )  # a path that was typed starts where one stands
             found = {"type": "lakehouse", "warehouse": warehouse}
+            if beside := os.environ.get("LAKEHOUSE_CATALOG"):
+                found["catalog"] = _from_here(beside)
         else:
             from dbt.adapters.lakehouse.cli.profiles import find_output
 

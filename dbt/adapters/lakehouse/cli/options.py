@@ -42,7 +42,11 @@ def _global_options() -> list[click.Parameter]:
     folder = click.Path()
     return [
         GlobalOption("--warehouse", metavar="PATH|URI", help="The lake's folder. Also: LAKEHOUSE_WAREHOUSE."),
-        GlobalOption("--catalog", metavar="URL", help="The lake's catalog, if it is not beside the warehouse."),
+        GlobalOption(
+            "--catalog",
+            metavar="URL",
+            help="The lake's catalog, if it is not beside the warehouse. Also: LAKEHOUSE_CATALOG.",
+        ),
         GlobalOption("--service", metavar="URL", help="The service that keeps the lake; its token is LAKEHOUSE_TOKEN."),
         GlobalOption("--profile", metavar="NAME", help="Take the lake from this profile."),
         GlobalOption("--target", "-t", metavar="NAME", help="The profile's target."),
