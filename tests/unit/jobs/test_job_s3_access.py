@@ -12,13 +12,13 @@ import pytest
 from s3_faults import Faults
 from s3_server import BUCKET, ROLE, S3
 
-from dbt.adapters.lakehouse.errors import LakehouseError, SqlError, StorageError
-from dbt.adapters.lakehouse.jobs.job import Action, Create, Edit, Input, Job, JobResult, Query
+from dbt.adapters.lakehouse.errors import ConstraintViolated, LakehouseError, SqlError, StorageError
+from dbt.adapters.lakehouse.jobs.job import Action, Append, Create, Edit, Input, Job, JobResult, Query
 from dbt.adapters.lakehouse.jobs.s3_access import Grant, unreachable
 from dbt.adapters.lakehouse.jobs.worker import Worker
 from dbt.adapters.lakehouse.settings import LakeSettings
 from dbt.adapters.lakehouse.storage.places import s3_storage
-from dbt.adapters.lakehouse.tables.values import TableSpec
+from dbt.adapters.lakehouse.tables.values import Constraints, TableSpec
 
 
 def settings(s3: S3, folder: Path, *, sandbox: bool = False, **options: str) -> LakeSettings:
@@ -67,6 +67,23 @@ def test_a_worker_writes_changes_and_reads(s3: S3, tmp_path: Path, sandbox: bool
     finally:
         worker.close()
     assert list((tmp_path / "spill").iterdir()) == []
+
+
+@pytest.mark.parametrize("sandbox", [False, True])
+def test_a_worker_reads_back_what_it_wrote(s3: S3, tmp_path: Path, sandbox: bool) -> None:
+    worker = Worker(settings(s3, tmp_path / "spill", sandbox=sandbox))
+    try:
+        wanted = Constraints(not_null=("id",), unique=(("id",),), checks=(("", "id < 10"),))
+        made = table(run(worker, Create(sql="SELECT 1 AS id", spec=new(s3, "t", constraints=wanted))), "t")
+        assert made.metadata_location is not None
+        for sql in ("SELECT 1 AS id", "SELECT NULL::INTEGER AS id"):
+            with pytest.raises(ConstraintViolated):
+                run(worker, Append(base=made.metadata_location, sql=sql, constraints=wanted))
+        wider = Append(base=made.metadata_location, sql="SELECT 5000000000 AS id", on_schema_change="sync_all_columns")
+        changed = table(run(worker, wider), "t")
+        assert run(worker, Query(sql="SELECT sum(id) FROM t"), changed).rows == [(5_000_000_001,)]
+    finally:
+        worker.close()
 
 
 @pytest.mark.parametrize(

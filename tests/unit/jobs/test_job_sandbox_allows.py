@@ -80,8 +80,8 @@ class Session:
     def move(self) -> None:
         """Make the worker take another DuckDB."""
         before = self.worker._engine
-        # Its constraint is checked on the file that was written, which must be opened.
-        self.create("moved", "SELECT 1 AS a", spec={"constraints": Constraints(not_null=("a",))})
+        table = self.create("moved", "SELECT 1 AS a")
+        self.query("SELECT * FROM moved", table)
         assert self.worker._engine is not before
 
 

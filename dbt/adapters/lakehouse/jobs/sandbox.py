@@ -1,11 +1,11 @@
 """The DuckDB in which a job's SQL runs where it must not be trusted (invariant 9).
 
-It may open the exact files of the job's inputs and outputs, and nothing else: ``allowed_paths``, then external access is
-switched off and the configuration locked. Both are for good, so that a job with other files gets another DuckDB, into
-which the session's own things are taken along (``luggage``). What the settings do not stop, ``permitted`` does.
+It may open the exact files of the job's inputs (``allowed_paths``) and folders of its own, and nothing else: then external
+access is switched off and the configuration locked. Both are for good, so that a job with other inputs gets another DuckDB,
+into which the session's own things are taken along (``luggage``). What the settings do not stop, ``permitted`` does. What
+the job writes is made in a folder of the DuckDB's own and put where it belongs by others (``tables.fresh``).
 
-A DuckDB costs 10 ms, so that one is kept where it can be: what a job only writes is made in the DuckDB's own folder and
-moved from there, and a session that left nothing behind leaves its DuckDB to the next one that needs the very same files.
+A DuckDB costs 10 ms. A session that left nothing behind leaves its own to the next one that needs the very same files.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import contextlib
 import dataclasses
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,7 +44,6 @@ class Needs:
 
     home: tuple[str, str]
     reads: frozenset[str] = frozenset()
-    writes: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
     cpus: int | None = None
     memory: str | None = None
@@ -52,7 +51,7 @@ class Needs:
 
     def covers(self, other: Needs, *, exactly: bool) -> bool:
         """Whether a DuckDB that was made for this will do for the other, too; ``exactly`` if it must open no more files."""
-        if self.writes or other.writes or dataclasses.replace(other, reads=self.reads) != self:
+        if dataclasses.replace(other, reads=self.reads) != self:
             return False
         return other.reads == self.reads if exactly else other.reads <= self.reads
 
@@ -75,14 +74,14 @@ class Sandbox:
         """The connection that is being made, for whom wants to interrupt that."""
 
     def admit(
-        self, job: Job, folders: Iterable[str], engine: Engine | None, cursor: duckdb.DuckDBPyConnection | None
+        self, job: Job, engine: Engine | None, cursor: duckdb.DuckDBPyConnection | None
     ) -> tuple[Engine, duckdb.DuckDBPyConnection] | None:
         """An engine that may open what the job needs, with a connection that has what the session had; None: the present one.
 
         Raises what refuses the job's settings, and leaves the session as it was.
         """
         said = {**self._said, **_settings_of(job)}
-        needs = self._needs(job, folders, tuple(said.values()))
+        needs = self._needs(job, tuple(said.values()))
         if self._now is not None and self._now.covers(needs, exactly=self._inherited):
             self._inherited = False
             return None
@@ -127,14 +126,13 @@ class Sandbox:
         execute("SET python_enable_replacements = false")
         if ANYWHERE not in needs.outside:
             extra = [str(packed), f"{packed}.wal"] if packed is not None else []
-            folders = [*needs.writes, *needs.outside, *([instance.staging] if instance.staging is not None else [])]
-            # A partitioned COPY asks for the folder itself, too.
-            execute(f"SET allowed_paths = [{', '.join(map(text, [*sorted(needs.reads), *needs.writes, *extra]))}]")
+            folders = [*needs.outside, *([instance.staging] if instance.staging is not None else [])]
+            execute(f"SET allowed_paths = [{', '.join(map(text, [*sorted(needs.reads), *extra]))}]")
             execute(f"SET allowed_directories = [{', '.join(map(text, folders))}]")
             execute("SET enable_external_access = false")
         execute("SET lock_configuration = true")
 
-    def _needs(self, job: Job, folders: Iterable[str], said: tuple[str, ...]) -> Needs:
+    def _needs(self, job: Job, said: tuple[str, ...]) -> Needs:
         outside: tuple[str, ...] = ()
         if job.external_access:
             outside = self._settings.external_access
@@ -146,7 +144,6 @@ class Sandbox:
         return Needs(
             home=(job.database, job.default_schema),
             reads=_files(job),
-            writes=tuple(folders),
             outside=outside,
             cpus=job.resources.cpus,
             memory=job.resources.memory,
@@ -205,7 +202,7 @@ class Sandbox:
         """The session is over; whether the next one finds its engine and connection, if it needs the very same files."""
         self._said = {}
         self._luggage = Luggage()
-        self._inherited = engine is not None and self._clean and self._now is not None and not self._now.writes
+        self._inherited = engine is not None and self._clean and self._now is not None
         self._clean = True
         if not self._inherited:
             self._now = None
@@ -299,41 +296,6 @@ def location_of(job: Job) -> str | None:
     from dbt.adapters.lakehouse.tables import metadata
 
     return metadata.load(base).metadata.location
-
-
-def folders_of(location: str, names: Iterable[str]) -> list[str]:
-    """What DuckDB calls the folders that a table's writes of these names go to."""
-    from dbt.adapters.lakehouse.storage import storage_for
-    from dbt.adapters.lakehouse.tables import parquet
-
-    storage = storage_for(location)
-    written = [storage.duckdb_path(folder) for name in names for folder in parquet.folders(location, name)]
-    # On S3 files are sent from DuckDB's own folder. A prefix there must never be allowed: it can lead to any host.
-    return [folder for folder in written if folder.startswith("/")]
-
-
-@contextlib.contextmanager
-def parquet_names(names: list[str], apart: str | None = None) -> Iterator[None]:
-    """Let the writes of the block take these names, and be made in the folder ``apart``, if there is one."""
-    if not names:
-        yield
-        return
-    from dbt.adapters.lakehouse.tables import parquet
-
-    with parquet.reserved(names, apart):
-        yield
-
-
-def reads_back(job: Job) -> bool:
-    """Whether a job opens again what it has written: to check it, or because a change of columns made the table anew."""
-    match job.action:
-        case Create() as action:
-            wanted = action.spec.constraints
-            return action.keeps_layout or bool(wanted.not_null or wanted.unique or wanted.primary_key or wanted.checks)
-        case Query() | Describe():
-            return False
-        case _:
-            return True
 
 
 def leaves_nothing(job: Job) -> bool:

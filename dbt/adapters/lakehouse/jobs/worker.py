@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -34,8 +34,10 @@ from dbt.adapters.lakehouse.jobs.job import (
 )
 from dbt.adapters.lakehouse.jobs.monitor import Monitor, size_of
 from dbt.adapters.lakehouse.jobs.rows import rows_of
-from dbt.adapters.lakehouse.jobs.sandbox import Sandbox, folders_of, location_of, parquet_names, reads_back
+from dbt.adapters.lakehouse.jobs.sandbox import Sandbox, location_of
 from dbt.adapters.lakehouse.settings import LakeSettings
+from dbt.adapters.lakehouse.storage import storage_for
+from dbt.adapters.lakehouse.tables import fresh
 from dbt.adapters.lakehouse.tables.values import Column, Staged, Written
 
 if TYPE_CHECKING:
@@ -177,18 +179,9 @@ class Worker:
                 self._sandbox.rest()
 
     def _run(self, job: Job, watch: Watch | None, sink: Sink | None) -> JobResult:
-        names: list[str] = []
-        writes: list[str] = []
-        if self._sandbox is not None or watch is not None:
-            location = location_of(job)
-            if location is not None:
-                # One attempt for what a change of columns makes anew, one for the write itself.
-                names = [uuid4().hex, uuid4().hex]
-                writes = folders_of(location, names)
-                self._folders = [folder for folder in writes if folder.startswith("/")]
         with duckdb_errors(self._limit_of(job)):
             checked = self._check(job)
-            cursor = self._connect(job, writes if reads_back(job) else [])
+            cursor = self._connect(job)
             if not checked:
                 self._check(job)
             with telemetry.phase("bind"):
@@ -200,11 +193,35 @@ class Worker:
                     self._set_up(cursor, statement)
             self._defined.update(job.definitions)
             self._python = lambda code: self._isolated(code, job, cursor, watch)
-            with parquet_names(names, self._engine.instance.staging if names and not reads_back(job) else None):
+            with self._writing(job, watch):
                 result = self._act(cursor, job, sink)
         if self._sandbox is not None:
             self._sandbox.note(job)
         return result
+
+    @contextlib.contextmanager
+    def _writing(self, job: Job, watch: Watch | None) -> Iterator[None]:
+        """Where the job's files are made; known beforehand, so that somebody who watches sees them grow."""
+        if self._sandbox is not None:
+            staging = self._engine.instance.staging
+            self._folders = [staging] if staging is not None else []
+            with fresh.keeping(staging):
+                yield
+            return
+        location = location_of(job) if watch is not None else None
+        if location is None:
+            yield
+            return
+        # Imported late: pyiceberg takes a third of a second, which a job that writes nothing need not pay.
+        from dbt.adapters.lakehouse.tables import parquet
+
+        # One attempt for what a change of columns makes anew, one for the write itself.
+        names = [uuid4().hex, uuid4().hex]
+        storage = storage_for(location)
+        folders = [storage.duckdb_path(folder) for name in names for folder in parquet.folders(location, name)]
+        self._folders = [folder for folder in folders if folder.startswith("/")]
+        with parquet.reserved(names):
+            yield
 
     def _check(self, job: Job) -> bool:
         """Have the sandbox look at the job's SQL, where a connection is there to parse it with that opens no other files."""
@@ -239,9 +256,9 @@ class Worker:
         else:
             cursor.execute(statement)
 
-    def _connect(self, job: Job, writes: list[str]) -> duckdb.DuckDBPyConnection:
+    def _connect(self, job: Job) -> duckdb.DuckDBPyConnection:
         if self._sandbox is not None:
-            fresh = self._sandbox.admit(job, writes, self._present, self._cursor)
+            fresh = self._sandbox.admit(job, self._present, self._cursor)
             if fresh is not None:
                 self._present, self._cursor = fresh
                 self._defined.clear()

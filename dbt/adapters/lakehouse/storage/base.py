@@ -52,12 +52,14 @@ class Storage(Protocol):
     def duckdb_path(self, uri: str, *, folder: bool = False) -> str:
         """What DuckDB calls the file or folder to read it; with ``folder`` the folder is made."""
 
-    def filling(self, uri: str, private: Callable[[], str], *, apart: str | None = None) -> AbstractContextManager[str]:
+    def filling(
+        self, uri: str, private: Callable[[], str], *, kept: dict[str, str] | None = None
+    ) -> AbstractContextManager[str]:
         """A local folder for new files, which are in the store's folder, at the same places below it, after the block.
 
-        It is the store's folder itself, or one made below ``private()``. A store on this machine makes it in the folder
-        ``apart``, if one is named, which must be on the same file system. After an exception nothing is promised but that
-        ``delete_prefix`` removes what may be there.
+        It is the store's folder itself, or one made below ``private()``: always the latter with ``kept``, where it is then
+        noted under ``uri`` and left to the caller. After an exception nothing is promised but that ``delete_prefix`` removes
+        what may be there.
         """
 
 

@@ -105,23 +105,18 @@ class LocalStorage:
         return path
 
     @contextlib.contextmanager
-    def filling(self, uri: str, private: Callable[[], str], *, apart: str | None = None) -> Iterator[str]:
+    def filling(self, uri: str, private: Callable[[], str], *, kept: dict[str, str] | None = None) -> Iterator[str]:
         """See Storage."""
-        del private
-        if apart is None:
+        if kept is None:
             yield self.duckdb_path(uri, folder=True)
             return
-        target = Path(self._path(uri))
-        made = self.duckdb_path(f"{LOCAL}{apart}/{target.name}", folder=True)
+        target = self._path(uri)
+        made = kept[uri] = self.duckdb_path(f"{LOCAL}{private()}/{Path(target).name}", folder=True)
+        yield made
         try:
-            yield made
-            try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                Path(made).rename(target)
-            except OSError as error:
-                raise _failed("write", uri, error) from error
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
+            shutil.copytree(made, target, copy_function=_link)
+        except (OSError, shutil.Error) as error:
+            raise _failed("write", uri, error if isinstance(error, OSError) else OSError(str(error))) from error
 
     @staticmethod
     def _path(uri: str) -> str:
@@ -133,6 +128,17 @@ class LocalStorage:
                 "keep the warehouse in a folder without them"
             )
         return uri[len(LOCAL) :]
+
+
+def _link(source: str, target: str) -> str:
+    """The same file under a second name; a copy where the file system has no such thing."""
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
+            raise
+        shutil.copy2(source, target)
+    return target
 
 
 _NEXT_STEP = {

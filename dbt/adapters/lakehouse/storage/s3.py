@@ -122,15 +122,17 @@ class S3Storage:
         return uri
 
     @contextlib.contextmanager
-    def filling(self, uri: str, private: Callable[[], str], *, apart: str | None = None) -> Iterator[str]:
+    def filling(self, uri: str, private: Callable[[], str], *, kept: dict[str, str] | None = None) -> Iterator[str]:
         """See Storage."""
-        del apart
         folder = tempfile.mkdtemp(prefix="upload-", dir=private())
+        if kept is not None:
+            kept[uri] = folder
         try:
             yield folder
             self._send(folder, uri)
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            if kept is None:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _send(self, folder: str, uri: str) -> None:
         files = [path for path in sorted(Path(folder).rglob("*")) if path.is_file()]

@@ -14,6 +14,7 @@
 ``changes``       a query's columns beside a table's: dbt's on_schema_change
 ``constraints``   not null, unique and check, on what is about to be committed
 ``parquet``       one COPY, and the cleaning up after one that failed
+``fresh``         files that a job wrote and still has at hand
 ``stats``         COPY's statistics to the bounds in a manifest
 ``deletes``       which files are dropped, rewritten, or get a delete file
 ``metadata``      a table's state at a metadata location, and the cache of it

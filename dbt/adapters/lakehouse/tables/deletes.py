@@ -12,16 +12,14 @@ from dbt.adapters.lakehouse.tables import one_door  # noqa: F401
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 
 from dbt.adapters.lakehouse.storage import storage_for
-from dbt.adapters.lakehouse.tables import reader
+from dbt.adapters.lakehouse.tables import parquet, reader
 from dbt.adapters.lakehouse.tables.duckdb_types import literal
 from dbt.adapters.lakehouse.tables.metadata import PATH_FIELD, POSITION_FIELD, LiveFile, Table
-from dbt.adapters.lakehouse.tables.parquet import private_folder
 from dbt.adapters.lakehouse.tables.reader import FILE, POSITION
 
 if TYPE_CHECKING:
@@ -88,7 +86,7 @@ def write(
         return []
     folder = made.folder()
     existing = reader.deletes_by_file(table, [table.data[n] for n in numbers])
-    with storage_for(made.location).filling(folder, partial(private_folder, con)) as target:
+    with parquet.filling(con, storage_for(made.location), folder) as target:
         return [
             _write_one(con, table.data[number], number, gone, existing.get(table.data[number].path, []), folder, target)
             for number in numbers

@@ -6,6 +6,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +18,7 @@ import duckdb
 
 from dbt.adapters.lakehouse.errors import StorageError, TableError, UnsupportedType
 from dbt.adapters.lakehouse.storage import Storage, storage_for
-from dbt.adapters.lakehouse.tables import partitions, stats
+from dbt.adapters.lakehouse.tables import fresh, partitions, stats
 from dbt.adapters.lakehouse.tables.duckdb_types import field_ids, literal, quote
 from dbt.adapters.lakehouse.tables.schema import ERROR_MARK
 from dbt.adapters.lakehouse.telemetry import phase
@@ -36,21 +37,16 @@ FILE_SIZE_PROPERTY = "write.target-file-size-bytes"
 
 
 _RESERVED: ContextVar[Iterator[str] | None] = ContextVar("names of attempts", default=None)
-_APART: ContextVar[str | None] = ContextVar("where files are made before they are moved", default=None)
 
 
 @contextlib.contextmanager
-def reserved(names: Iterable[str], apart: str | None = None) -> Iterator[None]:
-    """Let the attempts that are made in the block take these names first, so that their folders are known before.
-
-    What they write to this machine is made in the folder ``apart`` first, if one is named, and then moved.
-    """
-    token, outer = _RESERVED.set(iter(names)), _APART.set(apart)
+def reserved(names: Iterable[str]) -> Iterator[None]:
+    """Let the attempts that are made in the block take these names first, so that their folders are known before."""
+    token = _RESERVED.set(iter(names))
     try:
         yield
     finally:
         _RESERVED.reset(token)
-        _APART.reset(outer)
 
 
 def _next_name() -> str:
@@ -150,7 +146,7 @@ def write(con: duckdb.DuckDBPyConnection, select: str, layout: Layout, made: Att
     order = partitions.order_by(layout.schema, layout.order)
     file_size = layout.file_size or (None if _preserves_order(con) else FILE_SIZE)
     order_id = layout.order.order_id if order and not file_size else None
-    with storage.filling(folder, partial(private_folder, con), apart=_APART.get()) as target:
+    with filling(con, storage, folder) as target:
         written = _copy(
             con,
             f"SELECT * FROM ({select}){order}" if order else select,
@@ -164,7 +160,17 @@ def write(con: duckdb.DuckDBPyConnection, select: str, layout: Layout, made: Att
         ]
 
 
-def private_folder(con: duckdb.DuckDBPyConnection) -> str:
+def filling(con: duckdb.DuckDBPyConnection, storage: Storage, folder: str) -> AbstractContextManager[str]:
+    """A local folder for the connection to write files into that belong into a folder of the store (``Storage.filling``)."""
+    at_hand = fresh.present()
+    if at_hand is None:
+        return storage.filling(folder, partial(_private_folder, con))
+    staging = at_hand.staging
+    private = partial(_private_folder, con) if staging is None else lambda: staging
+    return storage.filling(folder, private, kept=at_hand.kept)
+
+
+def _private_folder(con: duckdb.DuckDBPyConnection) -> str:
     """Where a connection may write what nobody else is to see: also in a sandbox, it spills there."""
     row = con.execute("SELECT current_setting('temp_directory')").fetchone()
     folder = str(row[0]) if row and row[0] else ""
@@ -199,7 +205,7 @@ def _write_partitions(
         select = f"SELECT *, {helpers} FROM ({select})"
     else:  # void transforms alone: one partition, of null
         options += f", FILE_SIZE_BYTES {layout.file_size or FILE_SIZE}, {_NAMES}"
-    with storage.filling(folder, partial(private_folder, con), apart=_APART.get()) as target:
+    with filling(con, storage, folder) as target:
         try:
             written = _copy(con, f"SELECT * FROM ({select}){order}" if order else select, target, options)
         finally:

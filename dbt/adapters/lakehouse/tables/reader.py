@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dbt.adapters.lakehouse.storage import storage_for
-from dbt.adapters.lakehouse.tables import metadata
+from dbt.adapters.lakehouse.tables import fresh, metadata
 from dbt.adapters.lakehouse.tables.duckdb_types import fold, literal, quote, to_duckdb
 from dbt.adapters.lakehouse.tables.metadata import LiveFile, Table
 from dbt.adapters.lakehouse.tables.schema import meanings_of
@@ -202,7 +202,7 @@ def _mapped(common: _Scan, field: NestedField) -> str:
 def paths(files: Sequence[LiveFile]) -> str:
     """Files as a list of SQL literals, for read_parquet."""
     storage = storage_for(files[0].path)
-    return ", ".join(literal(_literally(storage.duckdb_path(f.path))) for f in files)
+    return ", ".join(literal(_literally(fresh.path_of(f.path) or storage.duckdb_path(f.path))) for f in files)
 
 
 def names(uri: str) -> tuple[str, str]:
