@@ -162,3 +162,24 @@ def test_a_document_that_is_too_long_is_not_held_in_memory(
 def test_resources_that_make_no_sense(attacker: Attacker, wanted: dict[str, Any]) -> None:
     run_id = attacker.open("ann", "dev/ann")
     assert json.loads(attacker.build("ann", run_id, resources=wanted))["kind"] == "bad_request"
+
+
+@pytest.mark.parametrize("way", ["execute", "arrow"])
+def test_a_query_without_an_end_ends_with_its_client(attacker: Attacker, way: str) -> None:
+    endless = "WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT 1 FROM r) SELECT max(x) FROM r"
+    where = f"?commit={attacker.head('main')}"
+    headers = attacker.headers("rita", "reader")
+    path = f"/v1/reads/{uuid.uuid4()}/{way}{where}"
+    leaving = urllib3.PoolManager(retries=False)
+    with pytest.raises(urllib3.exceptions.TimeoutError):
+        leaving.request("POST", attacker.url + path, body=json.dumps({"sql": endless}), headers=headers, timeout=1.5)
+    leaving.clear()
+    # There is one worker, and it must be there for others.
+    answer = attacker.raw.request(
+        "POST",
+        f"{attacker.url}/v1/reads/{uuid.uuid4()}/execute{where}&once=true",
+        body=json.dumps({"sql": "SELECT 1"}),
+        headers=attacker.headers("bob", "reader"),
+        timeout=20,
+    )
+    assert answer.status == 200

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import cached_property
 from typing import Annotated, TypeVar
 
+import anyio.to_thread
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
@@ -23,6 +25,9 @@ from dbt.adapters.lakehouse.service.threads import quickly
 from dbt.adapters.lakehouse.tables.values import Column
 
 T = TypeVar("T")
+
+_LOOK_SECONDS = 0.5
+"""How often it is looked whether the client of a query is still there."""
 
 _ID = r"^[A-Za-z0-9][A-Za-z0-9-]{3,99}$"
 RunId = Annotated[str, Path(pattern=_ID, description="dbt's invocation id")]
@@ -46,6 +51,10 @@ class Place:
         finally:
             self.after()
         return answer, {wire.SESSION_HEADER: held.state} if held.stateful else {}
+
+    async def attend(self, work: Callable[[], T]) -> T:
+        """Do what may take long in a thread. What a run is for goes on without its client, until the run's lease ends."""
+        return await anyio.to_thread.run_sync(work)
 
     def after(self) -> None:
         """After each request."""
@@ -93,12 +102,26 @@ class ReadPlace(Place):
 
     def __init__(self, request: Request, session_id: str, ref: str, default_schema: str, *, once: bool) -> None:
         self.by = asker(request)
+        self._request = request
         self._id, self._ref, self._schema, self._once = session_id, ref, default_schema, once
 
     def held(self) -> HeldSession:
         """See ``Place``."""
         by = self.by
         return by.service.runs.read(by.principal, by.catalog, self._id, self._ref, self._schema, by.state)
+
+    async def attend(self, work: Callable[[], T]) -> T:
+        """See ``Place``. A query whose client is gone is ended: no lease would do that, and it may be one without an end."""
+        task = asyncio.ensure_future(anyio.to_thread.run_sync(work))
+        while not (await asyncio.wait({task}, timeout=_LOOK_SECONDS))[0]:
+            if await self._request.is_disconnected():
+                await quickly(self._leave)
+                break
+        return await task
+
+    def _leave(self) -> None:
+        self.cancel()
+        self.close()
 
     def after(self) -> None:
         """See ``Place``."""
@@ -224,11 +247,15 @@ def _add_reading(routes: APIRouter, find: _Find) -> None:
     here = Depends(find)
 
     @routes.post("/execute", response_model=wire.Answer)
-    def execute(wish: wire.Execute, place: Place = here) -> Response:
+    async def execute(wish: wire.Execute, place: Place = here) -> Response:
         """Run statements; rows of the last one come as an Arrow stream."""
-        result, more = place.do(lambda session: session.execute(wish.sql, fetch=wish.fetch, limit=wish.limit))
-        answer = wire.Answer(columns=result.columns, rows_affected=result.rows_affected, message=result.message)
-        return replies.rows(answer, result.rows, headers=more)
+
+        def work() -> Response:
+            result, more = place.do(lambda session: session.execute(wish.sql, fetch=wish.fetch, limit=wish.limit))
+            answer = wire.Answer(columns=result.columns, rows_affected=result.rows_affected, message=result.message)
+            return replies.rows(answer, result.rows, headers=more)
+
+        return await place.attend(work)
 
     @routes.post("/arrow", response_class=StreamingResponse)
     async def arrow(wish: wire.Select, place: Place = here) -> Response:

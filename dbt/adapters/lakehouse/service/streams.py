@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import anyio.to_thread
 from fastapi.responses import StreamingResponse
@@ -19,11 +19,18 @@ if TYPE_CHECKING:
     from dbt.adapters.lakehouse.service.runs import HeldSession
 
 
+T = TypeVar("T")
+
+
 class Place(Protocol):
     """Where a session is found (``routes_runs.Place``)."""
 
     def held(self) -> HeldSession:
         """The session."""
+        ...
+
+    async def attend(self, work: Callable[[], T]) -> T:
+        """Do what may take long."""
         ...
 
     def after(self) -> None:
@@ -33,7 +40,7 @@ class Place(Protocol):
 
 async def streamed(sql: str, place: Place) -> StreamingResponse:
     """The answer to a SELECT. What goes wrong before the first rows is raised."""
-    rows = await anyio.to_thread.run_sync(lambda: _Rows(sql, place))
+    rows = await place.attend(lambda: _Rows(sql, place))
     return StreamingResponse(rows.chunks(), media_type=wire.ARROW, headers=rows.headers)
 
 
