@@ -117,7 +117,10 @@ class PoolExecutor:
             raise ConfigError(f"no job {key!r} is on record; `lakehouse jobs list` shows those that are")
         if record.state in OPEN:
             raise ConfigError(f"job {key!r} is {record.state}; only what is over can be replayed")
-        job = replace(job_from_json(record.envelope), key=f"{key}-replay-{uuid.uuid4().hex[:8]}")
+        try:
+            job = replace(job_from_json(record.envelope), key=f"{key}-replay-{uuid.uuid4().hex[:8]}")
+        except ValueError as error:
+            raise ConfigError(f"job {key!r} cannot be replayed, its record holds {error}") from error
         lease = PoolLease(self, Requester(user=record.user, run=record.run))
         try:
             result = lease.run(job)
