@@ -60,7 +60,7 @@ class WorkerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=_environment(folder, environment),
+                env=bare_environment(folder, environment),
                 cwd=folder,
                 pass_fds=[other.fileno()],
                 start_new_session=True,
@@ -86,8 +86,8 @@ class WorkerProcess:
             self._channel.send({"kind": "start", "settings": asdict(self._settings)})
             head = self._next(lambda event: said.append(str(event)), time.monotonic() + _START_SECONDS)
             self._channel.body()
-        if head["kind"] == "error":
-            raise error_from_json(head["error"])
+            if head["kind"] == "error":
+                raise error_from_json(head["error"])
         self.base_memory = self._data_memory()
 
     def run(self, job: Job, watch: Watch, *, session: object = None) -> JobResult:
@@ -98,7 +98,7 @@ class WorkerProcess:
             head = self._answer(_listening(watch, said))
             body = self._channel.body()
             self._drain(watch)
-        return _result(self._conclude(head), job, body)
+            return _result(self._conclude(head), job, body)
 
     def stream(self, job: Job, watch: Watch, *, session: object = None) -> Chunks:
         """Run a query up to its first rows. Raises as ``run`` does."""
@@ -108,9 +108,9 @@ class WorkerProcess:
             self._ask(job, session, stream=True)
             head = self._answer(listening)
             self._channel.body()
-        if head["kind"] == "columns":
-            return Chunks(self, tuple(Column(**column) for column in head["columns"]), listening, said)
-        self._conclude(head)
+            if head["kind"] == "columns":
+                return Chunks(self, tuple(Column(**column) for column in head["columns"]), listening, said)
+            self._conclude(head)
         return Chunks(self, (), listening, said, ended=True)
 
     def chunks(self, watch: Watch, said: list[str]) -> Iterator[int]:
@@ -122,7 +122,7 @@ class WorkerProcess:
                 with self._deaths(said):
                     self._channel.body()
                     self._drain(watch)
-                self._conclude(head)
+                    self._conclude(head)
                 return
             with self._deaths(said):
                 yield self._size
@@ -149,6 +149,8 @@ class WorkerProcess:
         self.stateful = bool(head["stateful"])
         if head["kind"] == "error":
             raise error_from_json(head["error"])
+        if head["kind"] != "result":
+            raise ValueError(f"a frame of kind {head['kind']!r} ends no job")
         return head
 
     def _next(self, watch: Watch, until: float | None = None) -> dict[str, Any]:
@@ -174,7 +176,7 @@ class WorkerProcess:
     def _deaths(self, said: list[str]) -> Iterator[None]:
         try:
             yield
-        except (EOFError, OSError, ValueError, KeyError, TypeError) as error:
+        except (EOFError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             # Also where it talks nonsense: it ran code of others.
             self.kill()
             with contextlib.suppress(OSError, ValueError):
@@ -295,8 +297,8 @@ class _Lines:
             watch(LogLine(text=line.decode(errors="replace").rstrip("\r"), stream=self._name))
 
 
-def _environment(folder: Path, extra: Mapping[str, str]) -> dict[str, str]:
-    """Nothing of the service's own environment that could be a secret."""
+def bare_environment(folder: Path, extra: Mapping[str, str]) -> dict[str, str]:
+    """For a process whose home is ``folder``: nothing of the service's own environment that could be a secret."""
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     return {**kept, "HOME": str(folder), "TMPDIR": str(folder), "PYTHONFAULTHANDLER": "1", **extra}
 
