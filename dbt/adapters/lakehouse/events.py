@@ -20,6 +20,7 @@ from dbt_common.invocation import get_invocation_id
 from dbt.adapters.lakehouse import profile, telemetry
 from dbt.adapters.lakehouse.connections import REUSED, dbt_errors
 from dbt.adapters.lakehouse.credentials import LakehouseCredentials
+from dbt.adapters.lakehouse.jobs.job import PythonNeeds
 from dbt.adapters.lakehouse.lake.base import Lake, Run, RunRequest, Session
 from dbt.adapters.lakehouse.run.values import Batch
 from dbt.adapters.lakehouse.settings import PublishMode
@@ -27,16 +28,25 @@ from dbt.adapters.lakehouse.tables.values import TimeRange
 
 logger = AdapterLogger("Lakehouse")
 
+_BUILDING = ("run", "build", "retry")
+"""Commands that run models: others select them, too."""
+
 
 class Invocation:
     """The run of one dbt command, or single statements where no command runs (each visible at once)."""
 
     def __init__(
-        self, credentials: LakehouseCredentials, open_lake: Callable[[], Lake], target_path: Callable[[], Path]
+        self,
+        credentials: LakehouseCredentials,
+        open_lake: Callable[[], Lake],
+        target_path: Callable[[], Path],
+        python_needs: Callable[[], tuple[PythonNeeds, ...]] = tuple,
     ) -> None:
+        """``python_needs`` gives what the Python models need that dbt has selected."""
         self._credentials = credentials
         self._open_lake = open_lake
         self._target_path = target_path
+        self._python_needs = python_needs
         self._lock = threading.RLock()
         self._run: Run | None = None
         self._nodes: dict[str, dict[str, Any]] = {}
@@ -74,6 +84,7 @@ class Invocation:
             author=profile.author(),
             continues=self._continues,
             provenance={"command": command, "invocation": invocation},
+            environments=self._python_needs() if self._command in _BUILDING else (),
         )
 
     def _run_to_continue(self) -> str | None:

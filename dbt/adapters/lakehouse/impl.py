@@ -31,7 +31,9 @@ from dbt.adapters.lakehouse.catalog.model import TableEntry, ViewEntry
 from dbt.adapters.lakehouse.column import LakehouseColumn
 from dbt.adapters.lakehouse.connections import LakehouseConnectionManager, ReusedResponse, dbt_errors
 from dbt.adapters.lakehouse.credentials import LakehouseCredentials
+from dbt.adapters.lakehouse.errors import ConfigError
 from dbt.adapters.lakehouse.events import Invocation
+from dbt.adapters.lakehouse.jobs.job import PythonNeeds
 from dbt.adapters.lakehouse.lake.base import Build, Built, Lake, LogLine, Name, Progress, PythonSource, Session
 from dbt.adapters.lakehouse.relation import LakehouseRelation
 
@@ -72,7 +74,7 @@ class LakehouseAdapter(SQLAdapter):
         self._lake: Lake | None = None
         self._lake_lock = threading.Lock()
         self._warned: set[str] = set()
-        self.invocation = Invocation(self.credentials, self.lake, self._target_path)
+        self.invocation = Invocation(self.credentials, self.lake, self._target_path, self._python_needs)
         self.connections.session_source = self.invocation.session
         add_callback_to_manager(self.invocation.on_event)
 
@@ -110,6 +112,21 @@ class LakehouseAdapter(SQLAdapter):
         context = click.get_current_context(silent=True)
         state = (context.params.get("state") if context is not None else None) or None
         return Path(state or Path(self.config.project_root) / self.config.target_path)
+
+    def _python_needs(self) -> tuple[PythonNeeds, ...]:
+        """What the Python models need that dbt has selected, each once, as far as it is known before they run."""
+        from dbt import selected_resources
+
+        known = getattr(self.get_macro_resolver(), "nodes", {})
+        found: dict[PythonNeeds, None] = {}
+        for name in selected_resources.SELECTED_RESOURCES:
+            node = known.get(name)
+            if node is not None and getattr(node, "language", None) == "python":
+                # What is wrong with a configuration is said when its model runs.
+                with contextlib.suppress(ConfigError):
+                    needs = demands.python_needs(node.config)
+                    found[PythonNeeds(packages=needs["packages"], python_version=needs["python_version"])] = None
+        return tuple(one for one in found if one.packages or one.python_version)
 
     @classmethod
     def type(cls) -> str:
@@ -532,6 +549,7 @@ class LakehouseAdapter(SQLAdapter):
             source = PythonSource(
                 code=code,
                 path=path,
+                line=nodes.lines_before(path),
                 reads=(*nodes.python_reads(code), str(relation)),
                 **demands.python_needs(node["config"]),
             )

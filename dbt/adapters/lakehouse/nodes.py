@@ -1,4 +1,4 @@
-"""From a dbt node, as Jinja hands it over, to the parts of a ``Build``. No dbt classes, no I/O."""
+"""From a dbt node, as Jinja hands it over, to the parts of a ``Build``. No dbt classes."""
 
 from __future__ import annotations
 
@@ -144,6 +144,15 @@ def python_reads(code: str) -> tuple[str, ...]:
             case ast.Assign(targets=[ast.Name(id="refs" | "sources"), *_], value=ast.Dict() as known):
                 found.extend(str(value) for value in ast.literal_eval(known).values())
     return tuple(dict.fromkeys(found))
+
+
+def lines_before(path: str) -> int:
+    """The empty lines at the beginning of a Python model's file, which dbt cuts off; none where the file is not at hand."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return 0
+    return text[: len(text) - len(text.lstrip())].count("\n")
 
 
 def matching(node: Node, strategy: str, source: str, target: str, statements: Sequence[str]) -> str | None:

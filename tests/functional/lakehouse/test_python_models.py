@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
-from dbt_shop import Shop
+from dbt_shop import PROFILE, Shop
+from service_process import ServiceProcess
 
 MODEL = """
 def model(dbt, session):
@@ -29,11 +33,26 @@ def frame(shop: Shop, body: str = "pass", materialized: str = "table", more: str
     shop.write({"models/frame.py": MODEL.format(body=body, materialized=materialized, more=more)})
 
 
-def test_a_model_with_packages_and_what_it_prints(orders: Shop) -> None:
-    frame(orders, "frame['version'] = pandas.__version__")
-    outcome = orders.dbt("build")
-    assert "pandas is 2.2." in outcome.output
-    assert orders.rows("SELECT count(*), min(version) LIKE '2.2.%' FROM shop.frame") == [(10, True)]
+@pytest.fixture(params=["embedded", "service"])
+def anywhere(request: pytest.FixtureRequest, orders: Shop, tmp_path: Path) -> Iterator[Shop]:
+    """The lake in dbt's own process, and behind a service."""
+    if request.param == "embedded":
+        yield orders
+        return
+    service = ServiceProcess(orders.root / "lake").start(XDG_CACHE_HOME=str(tmp_path / "cache"))
+    try:
+        where = f'service: "{service.url}", token: "{service.token()}"'
+        orders.write({"profiles.yml": PROFILE.replace("warehouse: ./lake", where)})
+        yield orders
+    finally:
+        service.end()
+
+
+def test_a_model_with_packages_and_what_it_prints(anywhere: Shop) -> None:
+    frame(anywhere, "frame['version'] = pandas.__version__")
+    outcome = anywhere.dbt("build")
+    assert "frame: pandas is 2.2." in outcome.output
+    assert anywhere.rows("SELECT count(*), min(version) LIKE '2.2.%' FROM shop.frame") == [(10, True)]
 
 
 def test_an_incremental_model_with_packages(orders: Shop) -> None:
@@ -43,11 +62,30 @@ def test_an_incremental_model_with_packages(orders: Shop) -> None:
     assert orders.rows("SELECT count(*), max(id) FROM shop.frame") == [(20, 19)]
 
 
-def test_what_goes_wrong_is_said_and_nothing_is_published(orders: Shop) -> None:
-    frame(orders, "raise ValueError('no such order')")
-    outcome = orders.dbt("build", code=1)
+def test_what_goes_wrong_is_said_and_nothing_is_published(anywhere: Shop) -> None:
+    frame(anywhere, "raise ValueError('no such order')")
+    outcome = anywhere.dbt("build", code=1)
+    # The file begins with an empty line, which dbt cuts off.
     assert 'models/frame.py", line 7' in outcome.output
     assert "ValueError: no such order" in outcome.output
-    frame(orders, more="python_version='3.99'")
-    assert "no such interpreter is installed" in orders.dbt("build", code=1).output
-    assert orders.tables() == {}
+    frame(anywhere, more="python_version='3.99'")
+    assert "no such interpreter is installed" in anywhere.dbt("build", code=1).output
+    assert anywhere.tables() == {}
+
+
+def test_environments_are_made_while_earlier_models_run(anywhere: Shop, tmp_path: Path) -> None:
+    frame(anywhere)
+    anywhere.dbt("build", "--select", "orders")
+    folder = tmp_path / "cache" / "dbt-lakehouse" / "environments"
+    assert list(folder.glob("*/environment.json")) == []  # nothing is made for models that dbt has not selected
+    anywhere.models(
+        orders="select range as id, (select sum(hash(i * j)) from range(30000) a(i), range(4000) b(j)) % 2 as n from range(9)"
+    )
+    anywhere.dbt("build")
+    [made] = folder.glob("*/environment.json")
+    results = json.loads(anywhere.read("target/run_results.json"))["results"]
+    times = {
+        result["unique_id"]: {timing["name"]: timing for timing in result["timing"]}["execute"] for result in results
+    }
+    earlier = datetime.fromisoformat(times["model.shop.orders"]["completed_at"])
+    assert made.stat().st_mtime < earlier.timestamp()

@@ -543,7 +543,7 @@ def test_what_a_job_prints_is_heard_and_kept(make: Make, tmp_path: Path) -> None
         lines = [event for event in heard if isinstance(event, LogLine)]
         assert ("from below", "stdout") in [(line.text, line.stream) for line in lines]
         assert ("no end", "stdout") in [(line.text, line.stream) for line in lines]
-        assert sum(len(line.text) for line in lines if line.stream == "stderr") >= 150_000
+        assert sum(len(line.text) for line in lines if line.stream == "stderr") == 200_000
         heard.clear()
         lease.run(ask("SELECT 1", key="quiet"), heard.append)
         assert heard == []

@@ -13,7 +13,7 @@ import pytest
 
 from dbt.adapters.lakehouse.errors import ConfigError, JobCancelled, PythonModelError
 from dbt.adapters.lakehouse.jobs import python_env
-from dbt.adapters.lakehouse.jobs.job import PythonCode
+from dbt.adapters.lakehouse.jobs.job import PythonCode, PythonNeeds
 from dbt.adapters.lakehouse.jobs.python_env import Environments, normalised
 
 
@@ -141,10 +141,12 @@ def test_bytecode_is_compiled_in_the_background_and_shared(environments: Environ
     assert list((second.overlay / "humanize").rglob("*.pyc"))
 
 
+def needs(*packages: str) -> list[PythonNeeds]:
+    return [PythonNeeds(packages=(package,)) for package in packages]
+
+
 def test_prepare_makes_them_before_they_are_wanted(environments: Environments, tmp_path: Path) -> None:
-    thread = environments.prepare([code("humanize"), code("humanize"), code("no-such-package-at-all"), code()])
-    assert thread is not None
-    thread.join(60)
+    environments.make(needs("humanize", "humanize", "no-such-package-at-all"))
     assert len(list((tmp_path / "environments").glob("*/site-packages"))) == 1
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dbt.adapters.lakehouse.jobs.job import Job, JobResult, Watch
+from dbt.adapters.lakehouse.jobs.job import Job, JobResult, PythonNeeds, Watch
 from dbt.adapters.lakehouse.tables.values import Column
 
 if TYPE_CHECKING:
@@ -67,6 +67,10 @@ class Executor(Protocol):
 
     def lease(self, requester: Requester | None = None) -> Lease:
         """A session's way to a worker. It may wait for one to be free, now or when a job is run."""
+        ...
+
+    def prepare(self, needs: Sequence[PythonNeeds]) -> None:
+        """Python models will come that need this: begin to make it, in the background. Quick, and never raises."""
         ...
 
     def close(self) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Sequence
 from types import TracebackType
 
 from dbt.adapters.lakehouse.executors.base import Requester
 from dbt.adapters.lakehouse.executors.local_stream import LocalStream
-from dbt.adapters.lakehouse.jobs.job import Job, JobResult, Watch
+from dbt.adapters.lakehouse.jobs.job import Job, JobResult, PythonNeeds, Watch
 from dbt.adapters.lakehouse.jobs.worker import Worker
 from dbt.adapters.lakehouse.settings import LakeSettings
+
+_JOIN_SECONDS = 5.0
 
 
 class LocalExecutor:
@@ -25,6 +28,8 @@ class LocalExecutor:
         self._idle: list[Worker] = []
         self._lock = threading.Lock()
         self._closed = False
+        self._ended = threading.Event()
+        self._preparing: list[threading.Thread] = []
 
     def lease(self, requester: Requester | None = None) -> LocalLease:
         """A warm worker if one is idle, else a new one."""
@@ -40,11 +45,32 @@ class LocalExecutor:
                 return
         worker.close()
 
+    def prepare(self, needs: Sequence[PythonNeeds]) -> None:
+        """See ``base.Executor``."""
+        if not any(one.packages or one.python_version for one in needs):
+            return
+        # Imported late: few runs need it.
+        from dbt.adapters.lakehouse.jobs.python_env import Environments
+
+        environments = Environments(self._settings.environments)
+        thread = threading.Thread(
+            target=environments.make, args=(needs, self._ended.is_set), name="lakehouse-environments", daemon=True
+        )
+        with self._lock:
+            if self._closed:
+                return
+            self._preparing.append(thread)
+            thread.start()
+
     def close(self) -> None:
         """Stop idle workers; those on lease stop when given back."""
+        self._ended.set()
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
+            preparing, self._preparing = self._preparing, []
+        for thread in preparing:
+            thread.join(_JOIN_SECONDS)
         for worker in idle:
             worker.close()
 

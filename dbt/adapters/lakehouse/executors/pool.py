@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TypeVar
@@ -17,9 +17,11 @@ from dbt.adapters.lakehouse.executors.discard import discard
 from dbt.adapters.lakehouse.executors.execution import Execution, PoolStream
 from dbt.adapters.lakehouse.executors.folder import PoolFolder
 from dbt.adapters.lakehouse.executors.limits import Budget, PoolOptions
+from dbt.adapters.lakehouse.executors.preparation import Preparation
 from dbt.adapters.lakehouse.executors.records import OPEN, JobLog, JobRecord, MemoryJobLog
 from dbt.adapters.lakehouse.executors.slots import Session, Slots
-from dbt.adapters.lakehouse.jobs.job import Job, JobResult, Watch, job_from_json
+from dbt.adapters.lakehouse.executors.worker_process import bare_environment
+from dbt.adapters.lakehouse.jobs.job import Job, JobResult, PythonNeeds, Watch, job_from_json
 from dbt.adapters.lakehouse.settings import LakeSettings
 
 _T = TypeVar("_T")
@@ -48,6 +50,10 @@ class PoolExecutor:
         self.log: JobLog = log or MemoryJobLog()
         self._folder = PoolFolder(settings.temp_directory)
         self._slots = Slots(settings, self._options, self._budget, self._folder.path)
+        scratch = self._folder.path / "preparation"
+        self._preparation = Preparation(
+            settings.environments, scratch, bare_environment(scratch, self._options.environment)
+        )
         self._lock = threading.Lock()
         self._live: set[Execution] = set()
         self._results: Counter[str] = Counter()
@@ -59,6 +65,10 @@ class PoolExecutor:
     def lease(self, requester: Requester | None = None) -> PoolLease:
         """A session; it gets a worker when it has a job."""
         return PoolLease(self, requester or Requester())
+
+    def prepare(self, needs: Sequence[PythonNeeds]) -> None:
+        """See ``base.Executor``."""
+        self._preparation.add(one for one in needs if one.packages or one.python_version)
 
     def execute(
         self,
@@ -165,6 +175,7 @@ class PoolExecutor:
             return
         for execution in live:
             execution.cancel()
+        self._preparation.close()
         self._slots.close()
         self._folder.close()
 

@@ -22,10 +22,9 @@ import duckdb
 
 from dbt.adapters.lakehouse.errors import JobError, LakehouseError, OutOfMemory, error_to_json
 from dbt.adapters.lakehouse.executors.frames import Channel, ChunkWriter
+from dbt.adapters.lakehouse.executors.parent import die_with_parent
 from dbt.adapters.lakehouse.jobs import rows
 from dbt.adapters.lakehouse.jobs.job import (
-    Append,
-    Create,
     Job,
     LogLine,
     Progress,
@@ -40,7 +39,6 @@ from dbt.adapters.lakehouse.tables.values import Column
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_PR_SET_PDEATHSIG = 1
 _STATELESS = ("SELECT", "EXPLAIN", "INSERT", "UPDATE", "DELETE", "MERGE_INTO", "COPY", "CALL")
 _PLAIN_SELECT = re.compile(r"\s*(select|with|from|values|explain|describe|show)\b[^;]*;?\s*", re.IGNORECASE)
 
@@ -48,7 +46,8 @@ _PLAIN_SELECT = re.compile(r"\s*(select|with|from|values|explain|describe|show)\
 def main(descriptor: int) -> None:
     """Serve until killed: what it leaves is for the pool to remove."""
     os.set_inheritable(descriptor, False)
-    _die_with_parent()
+    # The end of the socket says it too, but not to a thread that is kept from running by native code.
+    die_with_parent()
     channel = Channel(socket.socket(fileno=descriptor))
     head, _ = channel.receive()
     settings = LakeSettings(**head["settings"])
@@ -68,14 +67,6 @@ def main(descriptor: int) -> None:
 
 def _lossless(settings: LakeSettings) -> dict[str, str]:
     return {**settings.duckdb_settings, "arrow_lossless_conversion": "true"}
-
-
-def _die_with_parent() -> None:
-    """The end of the socket says it too, but not to a thread that is kept from running by native code."""
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Server:
@@ -157,8 +148,7 @@ def keeps_state(job: Job) -> bool:
     action = job.action
     if job.setup:
         return True
-    if isinstance(action, Create | Append):
-        return action.python is not None and not action.python.isolated
+    # Python models, too, leave nothing: in a worker process each has another one of its own.
     if not isinstance(action, Query) or _PLAIN_SELECT.fullmatch(action.sql):
         return False
     try:

@@ -33,7 +33,7 @@ class Input:
 
 @dataclass(frozen=True, kw_only=True)
 class PythonCode:
-    """A Python model: dbt's compiled code, and the path of the user's file for tracebacks.
+    """A Python model: dbt's compiled code, and for tracebacks the path of the user's file and the lines there before it.
 
     ``packages`` are requirements (PEP 508) beyond what the worker has, ``python_version`` (``3.12``) the interpreter, None
     for the worker's own. Without ``internet_access`` its process has no network, where the system can take it away.
@@ -42,10 +42,19 @@ class PythonCode:
 
     code: str
     path: str
+    line: int = 0
     packages: tuple[str, ...] = ()
     python_version: str | None = None
     internet_access: bool = False
     isolated: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PythonNeeds:
+    """What the environment of a Python model follows from; see ``PythonCode``."""
+
+    packages: tuple[str, ...] = ()
+    python_version: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

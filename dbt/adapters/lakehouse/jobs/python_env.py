@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dbt.adapters.lakehouse.errors import ConfigError, JobCancelled, PythonModelError
-from dbt.adapters.lakehouse.jobs.job import PythonCode
+from dbt.adapters.lakehouse.jobs.job import PythonCode, PythonNeeds
 
 KEPT_DAYS = 30
 KEPT_COUNT = 200
@@ -68,7 +68,7 @@ class Environments:
         self._own_cache = folder is not None and "UV_CACHE_DIR" not in os.environ
         self._wheels_only = wheels_only
 
-    def get(self, code: PythonCode, cancelled: Callable[[], bool] = lambda: False) -> Environment:
+    def get(self, code: PythonCode | PythonNeeds, cancelled: Callable[[], bool] = lambda: False) -> Environment:
         """The environment of a model, made if it is not there yet.
 
         Raises ``ConfigError``, ``PythonModelError``, ``JobCancelled``.
@@ -133,20 +133,12 @@ class Environments:
                         (folder / name).parent.mkdir(exist_ok=True)
                         os.link(older / name, folder / name)
 
-    def prepare(self, codes: Iterable[PythonCode]) -> threading.Thread | None:
-        """Make the environments of these models in the background; what goes wrong is said when they run."""
-        todo = list({(c.packages, c.python_version): c for c in codes if c.packages or c.python_version}.values())
-        if not todo:
-            return None
-
-        def make() -> None:
-            for code in todo:
+    def make(self, needs: Iterable[PythonNeeds], cancelled: Callable[[], bool] = lambda: False) -> None:
+        """Make what these models need, ahead of them; what goes wrong is said when they run."""
+        for one in dict.fromkeys(needs):
+            if (one.packages or one.python_version) and not cancelled():
                 with contextlib.suppress(Exception):
-                    self.compile(self.get(code))
-
-        thread = threading.Thread(target=make, name="lakehouse-environments", daemon=True)
-        thread.start()
-        return thread
+                    self.compile(self.get(one, cancelled))
 
     def compile(self, environment: Environment) -> subprocess.Popen[bytes] | None:
         """Start to compile what is new in an environment, once, by a process of low priority that nobody waits for.

@@ -8,7 +8,6 @@ from __future__ import annotations
 import linecache
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -32,7 +31,7 @@ def run_model(source: PythonCode, cursor: duckdb.DuckDBPyConnection) -> Any:
     traceback whose lines are those of the user's file.
     """
     try:
-        return call(source.code, source.path, lines_before(source.path), cursor)
+        return call(source.code, source.path, source.line, cursor)
     except duckdb.InterruptException:
         raise
     except Exception as error:
@@ -40,7 +39,7 @@ def run_model(source: PythonCode, cursor: duckdb.DuckDBPyConnection) -> Any:
 
 
 def call(code: str, filename: str, before: int, cursor: duckdb.DuckDBPyConnection) -> Any:
-    """Call the model of ``code``, which stands after so many empty lines of a file. Raises what it raises."""
+    """Call the model of ``code``, which stands after so many lines of its file. Raises what it raises."""
     # Registered so that tracebacks can show the source line even where the file itself is not at hand.
     code = "\n" * before + code
     linecache.cache[filename] = (len(code), None, code.splitlines(keepends=True), filename)
@@ -48,15 +47,6 @@ def call(code: str, filename: str, before: int, cursor: duckdb.DuckDBPyConnectio
     exec(compile(code, filename, "exec"), namespace)
     dbt_object = namespace["dbtObj"](_loader(cursor))
     return namespace["model"](dbt_object, cursor)
-
-
-def lines_before(path: str) -> int:
-    """The empty lines at the beginning of the user's file, which dbt cuts off; none where the file is not at hand."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return 0
-    return text[: len(text) - len(text.lstrip())].count("\n")
 
 
 def _loader(cursor: duckdb.DuckDBPyConnection) -> Callable[[str], duckdb.DuckDBPyRelation]:

@@ -34,7 +34,7 @@ from dbt.adapters.lakehouse.errors import (
     PythonModelError,
     error_kinds,
 )
-from dbt.adapters.lakehouse.jobs import python_cell, python_model
+from dbt.adapters.lakehouse.jobs import python_cell
 from dbt.adapters.lakehouse.jobs.engine import qualified, quote
 from dbt.adapters.lakehouse.jobs.job import Input, Job, LogLine, PythonCode, Watch
 from dbt.adapters.lakehouse.jobs.python_cell import Cell
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 MOST_PROCESSES = 256
 MOST_OUTPUT = 10_000_000
 _LINE = 8192
+_MOST_LINES = 100_000
 _TICK_SECONDS = 0.05
 _COUNT_SECONDS = 0.25
 _GRACE_SECONDS = 0.3
@@ -133,10 +134,10 @@ class PythonProcesses:
         specification = {
             "folders": [str(path) for path in environment.folders],
             "root": str(_ROOT),
+            "duckdb": duckdb.__version__,
             "code": code.code,
             "path": code.path,
-            # A path that a client names is not opened here.
-            "lines_before": 0 if self._foreign else python_model.lines_before(code.path),
+            "lines_before": min(code.line, _MOST_LINES),
             "config": {"temp_directory": str(work / "spill"), "memory_limit": memory, "threads": threads},
             "extensions": extensions,
             "settings": _settings(self._settings.duckdb_settings, cursor),
@@ -399,7 +400,8 @@ class _Output:
             lines, rest = [*lines, rest[:_LINE]], rest[_LINE:]
         self._rest[name] = rest
         for line in lines:
-            self._tell(name, line)
+            for start in range(0, len(line) or 1, _LINE):
+                self._tell(name, line[start : start + _LINE])
         if self._left <= 0:
             self._rest = dict.fromkeys(self._rest, b"")
             self._tell(
@@ -407,7 +409,7 @@ class _Output:
             )
 
     def _tell(self, name: Any, line: bytes) -> None:
-        text = line[:_LINE].decode(errors="replace").rstrip("\r")
+        text = line.decode(errors="replace").rstrip("\r")
         if name == "stderr" and text:
             self.last = text
         if self._watch is not None:

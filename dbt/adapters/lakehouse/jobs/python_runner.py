@@ -12,6 +12,7 @@ import faulthandler
 import json
 import os
 import sys
+import types
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,22 @@ def _find_packages(specification: Specification) -> None:
         sys.path.append(specification["root"])
 
 
+def _import_duckdb(version: str) -> None:
+    """Import DuckDB without its search for its own version among all that is installed: that takes as long as loading it."""
+    name = "importlib.metadata"
+    if name in sys.modules:
+        return
+    known = types.ModuleType(name)
+    known.version = {"duckdb": version}.__getitem__  # type: ignore[attr-defined]
+    sys.modules[name] = known
+    # One that wants more of it is imported as usual.
+    with contextlib.suppress(ImportError, AttributeError, KeyError):
+        import duckdb  # noqa: F401
+    del sys.modules[name]
+
+
 def _run(specification: Specification) -> dict[str, str]:
+    _import_duckdb(specification["duckdb"])
     import duckdb
 
     from dbt.adapters.lakehouse.jobs import python_model
@@ -81,6 +97,7 @@ def _run(specification: Specification) -> dict[str, str]:
         raise
     except BaseException as error:
         return {"kind": "python_model", "message": python_model.explain(error, specification["path"])[:_MESSAGE]}
+    _import_pyarrow(specification["code"])
     _write(python_model.expose(result, connection), connection, specification["result"])
     return {"kind": "ok"}
 
@@ -133,6 +150,18 @@ def _write(select: str, connection: Any, path: str) -> None:
     with pa.OSFile(path, "wb") as sink, pa.ipc.new_stream(sink, reader.schema) as writer:
         for batch in reader:
             writer.write_batch(batch)
+
+
+def _import_pyarrow(code: str) -> None:
+    """Import pyarrow for the result of a model that is over; without numpy, which takes longer than all else, if it can."""
+    used = {"numpy", "pyarrow", "pandas"} & sys.modules.keys()
+    # Functions of a model are called while its rows are written.
+    if not used and "create_function" not in code:
+        sys.modules["numpy"] = None  # type: ignore[assignment]
+        try:
+            import pyarrow  # noqa: F401
+        finally:
+            del sys.modules["numpy"]
 
 
 def _failure(error: BaseException, specification: Specification) -> dict[str, str]:

@@ -93,6 +93,7 @@ class LakeRun:
         self._base: str | None = None
         self._record: RunRecord | None = None
         self._ended = False
+        self._prepared = not request.environments
         self._cancelled_by: int | None = None
         self._heart = threading.Event()
         self._keys: defaultdict[Key, threading.RLock] = defaultdict(threading.RLock)
@@ -118,6 +119,7 @@ class LakeRun:
     ) -> LakeRun:
         """A run that another process of the same owner worked on: what it wrote, and what it remembers of what it read."""
         run = cls(catalog, executor, settings, request, owner=owner)
+        run._prepared = True
         run.definitions = memory.definitions
         run._others.update({ref: Snapshot(catalog, commit) for ref, commit in memory.others.items()})
         record = catalog.run(request.id)
@@ -212,6 +214,10 @@ class LakeRun:
     def session(self) -> RunSession:
         """A session for the calling thread."""
         own = self.own()
+        with self._lock:
+            prepared, self._prepared = self._prepared, True
+        if not prepared:
+            self.executor.prepare(self.request.environments)
         session = RunSession(
             # One state: what other refs led to when the run first read them holds for all its sessions.
             state=State(self.catalog, self.settings.database, own, None if self.live else self._others),

@@ -463,6 +463,7 @@ def _python_code(source: PythonSource) -> PythonCode:
     return PythonCode(
         code=source.code,
         path=source.path,
+        line=source.line,
         packages=source.packages,
         python_version=source.python_version,
         internet_access=source.internet_access,

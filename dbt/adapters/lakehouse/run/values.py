@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dbt.adapters.lakehouse.catalog.model import Entry
-from dbt.adapters.lakehouse.jobs.job import Resources, SchemaChange
+from dbt.adapters.lakehouse.jobs.job import PythonNeeds, Resources, SchemaChange
 from dbt.adapters.lakehouse.settings import PublishMode
 from dbt.adapters.lakehouse.tables.values import Column, Constraints, TimeRange
 
@@ -53,11 +53,13 @@ class Result:
 class PythonSource:
     """A Python model: dbt's compiled code, where the user's file is, and the relations that ``dbt.ref`` may name.
 
-    For the rest see ``jobs.job.PythonCode``.
+    ``line`` is the number of the file's lines before the code: empty ones, which dbt cuts off. For the rest see
+    ``jobs.job.PythonCode``.
     """
 
     code: str
     path: str
+    line: int = 0
     reads: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     python_version: str | None = None
@@ -155,7 +157,8 @@ class RunRequest:
 
     ``branch`` is the target's branch, created from ``from_branch`` when it does not exist yet. ``continues`` names a run
     that did not pass and whose branch this one starts from. ``message`` is that of the commit which publishes it.
-    ``default_schema`` is where unqualified names are looked up.
+    ``default_schema`` is where unqualified names are looked up. ``environments`` are those that its Python models will
+    need, so that they can be made while other models run.
     """
 
     id: str
@@ -168,6 +171,7 @@ class RunRequest:
     continues: str | None = None
     message: str | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    environments: tuple[PythonNeeds, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
