@@ -12,6 +12,7 @@ from typing import Any
 
 from dbt.adapters.lakehouse.catalog.base import Catalog
 from dbt.adapters.lakehouse.catalog.model import Entry, Key, key_of
+from dbt.adapters.lakehouse.lake.remote import wire
 
 _READS = ("resolve", "refs", "entries", "lookup", "log", "changes", "diff", "contents", "run", "runs")
 _WRITES = (
@@ -80,9 +81,9 @@ def _verb(name: str, *, writes: bool) -> Verb:
 def _concrete(hint: Any) -> Any:
     """A type that can be sent: whatever can be iterated over travels as a list, and a number is no truth value."""
     if hint == (int | None):
-        from pydantic import StrictInt
-
-        return StrictInt | None
+        return wire.Whole | None
+    if hint is bool:
+        return wire.Truth
     if typing.get_origin(hint) is not None and getattr(typing.get_origin(hint), "__name__", "") == "Iterable":
         return list[typing.get_args(hint)[0]]  # type: ignore[misc]
     return hint

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from dbt.adapters.lakehouse.catalog.model import Conflict
 from dbt.adapters.lakehouse.errors import (
@@ -69,13 +69,24 @@ class OpenedRun:
     request: RunRequest
 
 
+class _Exact:
+    """Tells pydantic not to take 0 for false, nor true for 1."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return {**handler(source), "strict": True}
+
+
+Truth = Annotated[bool, _Exact()]
+Whole = Annotated[int, _Exact()]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Execute:
     """``Session.execute``."""
 
     sql: str
-    fetch: bool = True
-    limit: int | None = None
+    fetch: Truth = True
+    limit: Whole | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +114,7 @@ class CreateView:
     comment: str | None = None
     column_comments: Mapping[str, str] = field(default_factory=dict)
     setup: tuple[str, ...] = ()
-    rebuild: bool = False
+    rebuild: Truth = False
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -142,7 +153,7 @@ class Fail:
 
     reason: str
     nodes: Mapping[str, Any] = field(default_factory=dict)
-    abandoned: bool = False
+    abandoned: Truth = False
 
 
 @dataclass(frozen=True, kw_only=True)
