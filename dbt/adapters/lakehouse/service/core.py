@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 
-from dbt.adapters.lakehouse.catalog.base import Catalog
+from dbt.adapters.lakehouse.catalog.base import Catalog, ReuseIndex
 from dbt.adapters.lakehouse.catalog.model import RunRecord
 from dbt.adapters.lakehouse.errors import LakehouseError, Unavailable
 from dbt.adapters.lakehouse.executors.base import Executor
@@ -45,7 +45,8 @@ class Service:
         self.gate = gate
         self.store = store
         self.config = config
-        self.runs = Runs(settings, executor, store, lease=lease)
+        index = catalog if isinstance(catalog, ReuseIndex) else None
+        self.runs = Runs(settings, executor, store, lease=lease, index=index)
         self.once = Once(keeps=4096)
         self.metrics = Metrics(self)
         self._draining = threading.Event()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from dbt.adapters.lakehouse.catalog.base import Catalog
+from dbt.adapters.lakehouse.catalog.base import Catalog, ReuseIndex
 from dbt.adapters.lakehouse.catalog.model import Commit, Key, RunRecord, RunStatus
 from dbt.adapters.lakehouse.errors import (
     BadRequest,
@@ -266,7 +266,10 @@ class Runs:
         memories: ServiceStore,
         *,
         lease: float,
+        index: ReuseIndex | None = None,
     ) -> None:
+        """``index`` has the results that runs may reuse: what they were made of, its user must be able to read to name it."""
+        self._index = index
         self._settings = settings
         self._executor = executor
         self._memories = memories
@@ -291,6 +294,7 @@ class Runs:
                 if catalog.run(request.id) is not None:
                     raise ConflictError(f"run {request.id} exists already; each run needs an id of its own")
                 run = LakeRun(catalog, self._executor, self._settings, request, owner=service_owner(principal.user))
+                run.index = self._index
                 known = HeldRun(run, principal, self._memories, resumed=False)
                 run.own()
                 known.remember()
@@ -335,6 +339,7 @@ class Runs:
                 remembered.memory,
                 owner=service_owner(user),
             )
+            run.index = self._index
             held = self._runs[run_id] = HeldRun(run, principal, self._memories, resumed=True)
             log.info("run %s was taken up again", run_id)
         held.check_owner(principal)
