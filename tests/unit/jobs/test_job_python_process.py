@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import importlib.metadata
 import os
 import threading
 import time
@@ -443,3 +444,30 @@ def test_every_model_of_an_isolating_worker_is_isolated(tmp_path: Path) -> None:
 )
 def test_amounts(text: str, size: int) -> None:
     assert amount(text) == size
+
+
+def test_modules_are_there_for_whoever_imports_them_last(bench: Bench) -> None:
+    table = bench.table("SELECT range AS a FROM range(5)")
+    late = bench.run(
+        "def rounded(a):\n    import numpy\n    return float(numpy.sqrt(a))\n"
+        "session.create_function('root', rounded, ['BIGINT'], 'DOUBLE')\n"
+        "return dbt.ref('t1').project('root(a * a) AS a')",
+        table,
+    )
+    assert bench.rows(late) == [(float(number),) for number in range(5)]
+    known = bench.run(
+        "import importlib.metadata, duckdb\n"
+        "found = [duckdb.__version__, importlib.metadata.version('duckdb'), importlib.metadata.version('numpy')]\n"
+        "return session.sql(f'SELECT unnest({found}) AS v')",
+        table,
+    )
+    versions = [importlib.metadata.version(name) for name in ("duckdb", "duckdb", "numpy")]
+    assert bench.rows(known) == [(version,) for version in versions]
+
+
+def test_long_lines_arrive_whole_and_lines_are_counted_from_the_files_top(bench: Bench) -> None:
+    with pytest.raises(PythonModelError, match=r'models/shop/m\.py", line 12, in model'):
+        bench.run("print('x' * 100_000)\nraise ValueError('here')", line=5)
+    assert sum(map(len, bench.lines("stdout"))) == 100_000
+    with pytest.raises(PythonModelError, match="here"):
+        bench.run("raise ValueError('here')", line=10**15)
