@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import struct
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import urllib3
 from service_thread import serving
@@ -183,3 +185,51 @@ def test_a_query_without_an_end_ends_with_its_client(attacker: Attacker, way: st
         timeout=20,
     )
     assert answer.status == 200
+
+
+def wild_offsets() -> bytes:
+    """Texts whose offsets lead far out of the stream."""
+    rows = stream(pa.table({"a": ["x", "y", "z"] * 1000}))
+    offsets = struct.pack("<3001i", *range(3001))
+    assert rows.count(offsets) == 1
+    return rows.replace(offsets, struct.pack("<3001i", 0, *[1 << 30] * 3000))
+
+
+def wild_indices() -> bytes:
+    """Entries of a dictionary that it does not have."""
+    rows = stream(pa.table({"a": pa.array(["a", "b", "a", "b"] * 4).dictionary_encode()}))
+    indices = struct.pack("<16i", *[0, 1] * 8)
+    assert rows.count(indices) == 1
+    return rows.replace(indices, struct.pack("<16i", *[10**8, -(10**8)] * 8))
+
+
+def stream(rows: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    return bytes(sink.getvalue())
+
+
+@pytest.mark.parametrize(
+    "rows", [wild_offsets(), wild_indices(), b"", b"\xff" * 1000, stream(pa.table({"a": [1] * 99}))[:-300]]
+)
+def test_rows_that_lead_out_of_their_stream_are_refused(attacker: Attacker, rows: bytes) -> None:
+    run_id = attacker.open("ann", "dev/ann")
+    wish = {"name": {"database": "lake", "schema": "s", "name": "up"}, "local": True, "sql": "x"}
+    document = json.dumps(wish).encode()
+    answer = attacker.raw.request(
+        "POST",
+        f"{attacker.url}/v1/runs/{run_id}/sessions/{uuid.uuid4()}/build",
+        body=struct.pack(">I", len(document)) + document + rows,
+        headers={**attacker.headers("ann"), "Content-Type": "application/vnd.lakehouse.build"},
+    )
+    assert b"no sound Arrow stream" in answer.data, answer.data
+
+
+@pytest.mark.parametrize(
+    "sql", [f"SELECT '1'::INTEGER{'[]' * 600}", f"SELECT NULL::{'STRUCT(a ' * 900}INTEGER{')' * 900}"]
+)
+def test_types_within_types_break_no_request(attacker: Attacker, sql: str) -> None:
+    where = f"?commit={attacker.head('main')}&once=true"
+    status, said = attacker.post("rita", f"/v1/reads/{uuid.uuid4()}/execute{where}", {"sql": sql}, role="reader")
+    assert status in (200, 422), said

@@ -32,9 +32,10 @@ from dbt.adapters.lakehouse.errors import (
     LakehouseError,
     OutOfMemory,
     PythonModelError,
+    TableError,
     error_kinds,
 )
-from dbt.adapters.lakehouse.jobs import python_cell
+from dbt.adapters.lakehouse.jobs import python_cell, sound
 from dbt.adapters.lakehouse.jobs.engine import qualified, quote
 from dbt.adapters.lakehouse.jobs.job import Input, Job, LogLine, PythonCode, Watch
 from dbt.adapters.lakehouse.jobs.python_cell import Cell
@@ -490,9 +491,8 @@ def _opened(path: Path) -> Iterator[pa.Table]:
             source = stack.enter_context(pa.memory_map(f"/dev/fd/{file.fileno()}"))
             with pa.ipc.open_stream(source) as reader:
                 table = reader.read_all()
-            for batch in table.to_batches():
-                batch.validate(full=True)
-        except (OSError, pa.ArrowException) as error:
+            sound.check(table)
+        except (OSError, TableError, pa.ArrowException) as error:
             raise PythonModelError(f"the rows that the Python model's process left cannot be read: {error}") from error
         yield table
 

@@ -13,8 +13,8 @@ from uuid import uuid4
 import duckdb
 
 from dbt.adapters.lakehouse import telemetry
-from dbt.adapters.lakehouse.errors import JobCancelled
-from dbt.adapters.lakehouse.jobs import python_model
+from dbt.adapters.lakehouse.errors import JobCancelled, TableError
+from dbt.adapters.lakehouse.jobs import python_model, sound
 from dbt.adapters.lakehouse.jobs.engine import Engine, duckdb_errors, qualified, quote
 from dbt.adapters.lakehouse.jobs.job import (
     Alter,
@@ -391,11 +391,16 @@ class _rows:  # noqa: N801 - used as a function: the rows of SQL or of a Python 
 
 
 def _arrow_rows(path: str) -> pa.Table:
-    """An Arrow IPC stream in a file, memory-mapped."""
+    """An Arrow IPC stream in a file, memory-mapped. It is checked: a wrong offset would lead anywhere in this process."""
     import pyarrow as pa
 
-    with pa.memory_map(path) as source, pa.ipc.open_stream(source) as reader:
-        return reader.read_all()
+    try:
+        with pa.memory_map(path) as source, pa.ipc.open_stream(source) as reader:
+            table = reader.read_all()
+        sound.check(table)
+    except (OSError, pa.ArrowException) as error:
+        raise TableError(f"the rows that came along are no sound Arrow stream: {error}") from error
+    return table
 
 
 def describe(cursor: duckdb.DuckDBPyConnection, sql: str) -> tuple[Column, ...]:

@@ -446,6 +446,14 @@ _CATALOG_SCHEMAS = ("information_schema", "pg_catalog")
 @functools.lru_cache(maxsize=4096)
 def reads(sql: str) -> Reads:
     """What a statement reads. Exact for SELECT, a superset for everything else."""
+    try:
+        return _named(sql)
+    except RecursionError:  # thousands of types or lists within each other
+        return _guess(sql)
+
+
+def _named(sql: str) -> Reads:
+    """What DuckDB's parser says of a SELECT."""
     tree = syntax_tree(sql)
     if tree.get("error"):
         return _guess(sql)
