@@ -113,6 +113,35 @@ def test_an_idle_service_is_small_and_has_no_workers(service: ServiceProcess) ->
         assert int(size) < 150_000
 
 
+def test_the_command_line_works_over_a_service(service: ServiceProcess, tmp_path: Path) -> None:
+    service.start()
+    (tmp_path / "items.csv").write_text("id,name\n1,a\n2,b\n")
+    (tmp_path / "more.csv").write_text("id,name\n3,c\n")
+    environment = {"LAKEHOUSE_TOKEN": service.token(), "LAKEHOUSE_SERVICE": service.url}
+
+    def call(*arguments: str, code: int = 0) -> str:
+        done = lakehouse(*arguments, cwd=tmp_path, **environment)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    call("import", "raw.items", "items.csv")
+    call("branch", "create", "dev")
+    assert "added 1 row" in call("import", "raw.items", "more.csv", "--append", "--branch", "dev")
+    assert json.loads(call("query", "SELECT sum(id) AS s FROM raw.items", "--ref", "dev", "--json")) == [{"s": 6}]
+    assert json.loads(call("query", "SELECT sum(id) AS s FROM raw.items", "--json")) == [{"s": 3}]
+    assert "raw.items" in call("diff", "main", "dev")
+    assert "would merge dev into main" in call("merge", "dev", "--into", "main", "--dry-run")
+    call("merge", "dev", "--into", "main")
+    assert json.loads(call("table", "raw.items", "--json"))["rows"] == 3
+    call("tag", "create", "v1")
+    assert "v1" in call("tag", "list")
+    assert json.loads(call("tables", "--json"))[0]["name"] == "items"
+    assert len(json.loads(call("runs", "--json"))) == 2
+    assert len(json.loads(call("log", "--json"))) >= 3
+    assert "nowhere" in call("query", "SELECT 1", "--ref", "nowhere", code=1)
+    call("branch", "delete", "dev")
+
+
 def test_a_second_signal_ends_it_at_once(service: ServiceProcess) -> None:
     service.start()
     raw = urllib3.PoolManager()

@@ -152,6 +152,7 @@ def _build(cli: Cli, session: Session, wish: Import) -> Built:
         name=target,
         mode="append" if appends else "create",
         sql=wish.source.select(types=types),
+        local=True,
         provenance={"files": list(wish.source.files), "format": wish.source.format, "bytes": wish.source.size_bytes},
     )
     try:
