@@ -24,7 +24,6 @@ pytestmark = pytest.mark.kills
 
 CATALOG = "dbt.adapters.lakehouse.catalog"
 RUN = "dbt.adapters.lakehouse.run"
-SERVICE = "dbt.adapters.lakehouse.service"
 
 MODELS = {
     "first": "select {{ env_var('N', '1') }}::bigint as n",
@@ -204,7 +203,6 @@ def grown(tmp_path_factory: pytest.TempPathFactory, parsed: Path) -> Iterator[Se
 
 
 POINTS = [
-    f"after {SERVICE}.store:ServiceStore.save_run_state",
     f"before {CATALOG}.sql_catalog:SqlCatalog.create_ref",
     f"before {CATALOG}.sql_catalog:SqlCatalog.commit",
     f"after {CATALOG}.sql_catalog:SqlCatalog.commit",
