@@ -89,7 +89,7 @@ def test_every_kind_of_node(shop: Shop, serve: Serve) -> None:
             select id, count(*) as n from {{ ref('seen') }} group by 1""",
     )
     assert "said by the model" in shop.dbt("build").output
-    outcome = shop.dbt("build")
+    shop.dbt("build")
     assert shop.rows("select id, price::varchar, day::varchar from prices") == [
         (1, "1.5", "2026-01-31"),
         (2, None, "2026-02-01"),

@@ -31,6 +31,10 @@ def qualified(database: str, schema: str, name: str) -> str:
     return ".".join((quote(database), quote(schema), quote(name)))
 
 
+_PROGRESS = "SET enable_progress_bar = true; SET enable_progress_bar_print = false; SET progress_bar_time = 0"
+"""So that another thread can ask how far a query is. Nothing is printed."""
+
+
 class Engine:
     """One in-memory DuckDB whose attached, empty databases stand for states of the lake.
 
@@ -72,7 +76,7 @@ class Engine:
         """A connection of its own (temporary tables, settings) whose unqualified names mean ``database.schema``."""
         self.ensure_schema(database, schema)
         cursor = self.connection.cursor()
-        cursor.execute(f"USE {quote(database)}.{quote(schema)}")
+        cursor.execute(f"USE {quote(database)}.{quote(schema)}; {_PROGRESS}")
         return cursor
 
     def bind(self, inputs: Iterable[Input]) -> None:

@@ -107,8 +107,6 @@ class Sandbox:
         instance.limit(needs.cpus, needs.memory)
         fresh = Engine(self._settings, instance)
         connection = self.entering = fresh.cursor(*needs.home)
-        for statement in _PROGRESS:
-            connection.execute(statement)
         for statement in needs.settings:
             # Nothing of a user's but this runs before the locks are on.
             if [found.type for found in connection.extract_statements(statement)] == [duckdb.StatementType.SET]:
@@ -214,14 +212,6 @@ class Sandbox:
     def close(self) -> None:
         """Stop the spare."""
         self._spare.close()
-
-
-_PROGRESS = (
-    "SET enable_progress_bar = true",
-    "SET enable_progress_bar_print = false",
-    "SET progress_bar_time = 0",
-)
-"""So that another thread can ask how far a query is. Nothing is printed."""
 
 
 def refuse_vague(outside: Iterable[str]) -> None:
