@@ -214,6 +214,13 @@ def test_reuse_can_be_refused_and_an_earlier_result_passed_over(run):
     assert reused(run(("a", "SELECT 6 AS x"))) == {"a"}, "what is built without looking is kept"
 
 
+def test_results_that_were_declared_reusable_are_for_those_who_declare_it(run):
+    sure = Build(name=name("a"), sql="SELECT 7 AS x", reuse="always")
+    run(sure)
+    assert reused(run(("a", "SELECT 7 AS x"))) == set()
+    assert reused(run(sure)) == {"a"}
+
+
 def test_configuration_counts_and_limits_do_not(run):
     base = Build(name=name("a"), sql="SELECT 1 AS x")
     run(base)
@@ -328,8 +335,10 @@ def test_temporary_tables_and_settings_of_the_session_are_in_the_way(open_run):
     with closing(this.session()) as session:
         build(session, "src", "SELECT 1 AS x")
         session.execute("CREATE TEMP TABLE src AS SELECT 2 AS x")
-        (why,) = build(session, "a", "SELECT x FROM src").why_not
-        assert "src, which is not in the lake" in why
+        why = build(session, "a", "SELECT x FROM src").why_not
+        assert "it reads src, which is a temporary table" in why, why
+        declared = session.build(Build(name=name("a"), sql="SELECT x FROM src", reuse="always"))
+        assert any("temporary" in why for why in declared.why_not), "a declaration does not change whose table it is"
         hidden = "SELECT x, (WITH src AS (SELECT 3 AS x) SELECT max(x) FROM src) AS m FROM src"
         assert build(session, "a", hidden).why_not
         session.execute("SET TimeZone = 'Asia/Tokyo'")

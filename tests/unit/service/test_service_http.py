@@ -37,6 +37,7 @@ from dbt.adapters.lakehouse.lake.base import Build, Name, RunRequest
 from dbt.adapters.lakehouse.lake.remote import http as client_http
 from dbt.adapters.lakehouse.lake.remote import wire
 from dbt.adapters.lakehouse.lake.remote.lake import RemoteLake
+from dbt.adapters.lakehouse.run.values import FileSource
 from dbt.adapters.lakehouse.service.core import Service
 from dbt.adapters.lakehouse.settings import LakeSettings, ServiceSettings
 
@@ -283,6 +284,20 @@ def test_builds_that_would_read_the_services_files_are_refused(lake: RemoteLake,
     session = run.session()
     with pytest.raises(BadRequest):
         session._built(wire.dump(Build, Build(name=table("x"), **fields)), wire.JSON, None)
+    run.fail("over")
+
+
+def test_rows_are_not_taken_for_those_of_a_file_that_the_client_names(lake: RemoteLake) -> None:
+    run = lake.open_run(request())
+    claimed = FileSource(digest="0" * 64, how="csv")
+    for number in (1, 2):
+        wish = Build(name=table("seeded"), sql=f"SELECT {number} AS id", local=True, file=claimed)
+        assert run.session().build(wish).reused is None
+        assert run.session().execute("SELECT id FROM seeded").rows == [(number,)]
+    sent = Build(name=table("seeded"), sql="SELECT 3 AS id", file=claimed)
+    run.session().build(sent)
+    assert run.session().execute("SELECT id FROM seeded").rows == [(3,)]
+    assert run.session().build(Build(name=table("other"), sql="SELECT 4 AS id", file=claimed)).reused is None
     run.fail("over")
 
 

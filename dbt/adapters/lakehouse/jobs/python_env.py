@@ -120,14 +120,19 @@ class Environments:
             work.replace(final)
 
     def _take_bytecode(self, folder: Path) -> None:
-        """Link what environments made before have compiled of the same wheels. Python itself sees whether it fits."""
+        """Link what environments made before have compiled of the same files.
+
+        What a wheel brings along compiled is removed: it need not be what its source says, and others would take it over.
+        """
+        for compiled in folder.rglob("*.pyc"):
+            compiled.unlink()
         for info in folder.glob("*.dist-info"):
             older = next((p.parent for p in self._folder.glob(f"*/site-packages/{info.name}")), None)
             if older is None:
                 continue
             for line in _lines(info / "RECORD"):
                 source = line.split(",", 1)[0]
-                if source.endswith(".py") and ".." not in source:
+                if source.endswith(".py") and ".." not in source and _is_same(older / source, folder / source):
                     name = Path(_cached(source))
                     with contextlib.suppress(OSError):
                         (folder / name).parent.mkdir(exist_ok=True)
@@ -454,6 +459,14 @@ def _lines(path: Path) -> list[str]:
     with contextlib.suppress(OSError):
         return path.read_text(encoding="utf-8").splitlines()
     return []
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether two names are one file, as uv links them from its cache."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
 
 
 def _cached(source: str) -> str:

@@ -61,13 +61,14 @@ def of_build(session: RunSession, build: Build, table: TableEntry | None) -> Fin
     work = _Work(session, build.reuse, build.setup, build.source)
     work.parts.update(_configuration(build))
     work.parts["engine"] = _engine(session)
-    if build.file is not None:
+    if build.arrow is not None:
+        # What file they were read from is the caller's word alone.
+        work.obstacles.append("its rows come from the caller")
+    elif build.file is not None:
         work.put("code", build.file.how)
         work.parts["file"] = build.file.digest
     elif build.sql is not None:
         work.put("code", work.read(build.sql).text)
-    elif build.arrow is not None:
-        work.obstacles.append("its rows come from the caller")
     if build.python is not None:
         _python(work, session, build)
     if build.statements:
@@ -162,6 +163,9 @@ class _Work:
         if self._reuse in ("hour", "day"):
             now = datetime.now(UTC)
             self.parts["period"] = now.strftime("%Y-%m-%d" if self._reuse == "day" else "%Y-%m-%dT%H")
+        if self._reuse == "always":
+            # Who says so takes the results of those who say so, and nobody else does.
+            self.parts["declared"] = "always"
         return Fingerprint(parts=self.parts, obstacles=tuple(dict.fromkeys(self.obstacles)))
 
     # what SQL says
@@ -215,6 +219,13 @@ class _Work:
             self._not("it asks for the catalog of the lake")
         hidden = {name for name in found.values if name in self._session.temporaries} if not found.exact else set()
         for name in sorted(found.strangers | hidden):
+            self._stranger(name)
+
+    def _stranger(self, name: str) -> None:
+        if name in self._session.temporaries:
+            # Whatever is declared: another session's table of that name is another table.
+            self.obstacles.append(f"it reads {name}, which is a temporary table")
+        else:
             self._not(f"it reads {name}, which is not in the lake")
 
     def _called(self, called: Called) -> None:

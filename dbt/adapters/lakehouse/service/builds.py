@@ -135,7 +135,8 @@ def _checked(text: bytes, rows: str | None) -> Build:
     if wish.local != (rows is not None):
         raise BadRequest("a 'local' build brings its rows with it, and no other does")
     _check_resources(wish.resources)
-    return dataclasses.replace(wish, arrow=rows, local=False, sql=wish.sql if rows is None else None)
+    # Of what file the rows are is the client's word, on which nobody else's results shall depend.
+    return dataclasses.replace(wish, arrow=rows, local=False, file=None, sql=wish.sql if rows is None else None)
 
 
 def _check_resources(wanted: Resources) -> None:
