@@ -196,6 +196,8 @@ def test_a_new_catalog_has_main_at_an_empty_commit(catalog):
     assert catalog.entries(first.id) == {}
     assert catalog.changes(first.id) == ()
     assert catalog.log(first.id) == [first]
+    assert catalog.log(first.id, 10**30) == [first]
+    assert catalog.runs(10**30) == []
 
 
 def test_what_one_handle_wrote_another_reads(open_catalog):

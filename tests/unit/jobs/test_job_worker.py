@@ -19,6 +19,7 @@ from dbt.adapters.lakehouse.jobs.job import (
     Input,
     Job,
     JobResult,
+    LogLine,
     PythonCode,
     Query,
     job_from_json,
@@ -222,3 +223,7 @@ def test_a_relation_whose_name_changes_only_its_case_is_bound_anew(worker: Worke
     edit = Edit(target=dataclasses.replace(upper, name="FOO"), matching=None, statements=("UPDATE FOO SET a = 2",))
     assert worker.run(job(edit, upper)).rows_affected == 1
     assert query(worker, "SELECT a FROM foo", upper).rows == [(1,)]
+
+
+def test_what_a_job_prints_cannot_move_a_terminals_cursor() -> None:
+    assert str(LogLine(text="gone\x1b[2J\x07 \u202ebackwards\té")) == "gone\\x1b[2J\\x07 \\u202ebackwards\té"

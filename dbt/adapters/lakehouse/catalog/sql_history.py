@@ -191,7 +191,7 @@ def log(connection: sa.Connection, commit: str, limit: int | None, *, first_pare
 
 def _first_parents(connection: sa.Connection, commit: str, limit: int | None) -> Iterator[Commit]:
     at: str | None = commit
-    left = limit if limit is not None else sql_states.FOREVER
+    left = sql_states.FOREVER if limit is None else min(limit, sql_states.FOREVER)
     while at is not None and left > 0:
         layer = place(connection, at).layer
         rows = connection.execute(_LOG, {"line": layer.line, "seq": layer.seq, "limit": left}).all()

@@ -44,7 +44,7 @@ def get(connection: sa.Connection, run_id: str) -> RunRecord | None:
 
 def newest(connection: sa.Connection, limit: int | None) -> list[RunRecord]:
     """Runs, newest first."""
-    rows = connection.execute(_NEWEST, {"limit": limit if limit is not None else 2**62})
+    rows = connection.execute(_NEWEST, {"limit": 2**62 if limit is None else min(limit, 2**62)})
     return [_record(row) for row in rows]
 
 

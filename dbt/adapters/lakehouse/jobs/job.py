@@ -263,7 +263,12 @@ class LogLine:
     kind: Literal["log"] = "log"
 
     def __str__(self) -> str:
-        return self.text
+        return printable(self.text)
+
+
+def printable(text: str) -> str:
+    """A line that somebody else wrote, for a terminal: what would move its cursor or change its title is spelled out."""
+    return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 Sink = Callable[[tuple[Column, ...], Any], None]
