@@ -15,7 +15,6 @@ from dbt.adapters.lakehouse.cli.options import Group
 from dbt.adapters.lakehouse.cli.output import BAD, CHANGED, DIM, GOOD, ID, NAME, Cell, Column
 from dbt.adapters.lakehouse.cli.words import ago, duration, first_line, number
 from dbt.adapters.lakehouse.errors import JobNotFound
-from dbt.adapters.lakehouse.jobs.job import printable
 
 if TYPE_CHECKING:
     from dbt.adapters.lakehouse.cli.admin import Admin
@@ -255,6 +254,8 @@ def new_lines(before: Sequence[str], now: Sequence[str]) -> Sequence[str]:
 
 
 def _lines(cli: Cli, lines: Sequence[str]) -> None:
+    from dbt.adapters.lakehouse.jobs.job import printable
+
     for line in lines:
         cli.out.line(printable(line))
 
