@@ -17,6 +17,11 @@ select * from {{ ref('numbers') }}
 
 class TestResponses:
     @pytest.fixture(scope="class")
+    def project_config_update(self):
+        # Several of these models are the same at first, so that one would be made of another's result.
+        return {"models": {"+reuse": False}}
+
+    @pytest.fixture(scope="class")
     def seeds(self):
         return {"numbers.csv": "id,name\n1,one\n2,two\n3,three\n"}
 
