@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 from dbt.adapters.lakehouse.catalog.model import RefKind, RunRecord, RunStatus
-from dbt.adapters.lakehouse.errors import CatalogError, HeadMoved, JobCancelled, MergeConflict, RefNotFound
+from dbt.adapters.lakehouse.errors import CatalogError, ConfigError, HeadMoved, JobCancelled, MergeConflict, RefNotFound
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
 from dbt.adapters.lakehouse.run.lifecycle import LEASE, LakeRun, is_dead, this_process
 from dbt.adapters.lakehouse.run.session import RunSession
+from dbt.adapters.lakehouse.run.values import Build, Name
 from dbt.adapters.lakehouse.settings import PublishMode
 
 OpenRun = Callable[..., LakeRun]
@@ -225,3 +226,16 @@ def test_a_run_whose_process_is_gone_becomes_abandoned(lake: EmbeddedLake, open_
     (swept,) = lake.runs()
     assert swept.status is RunStatus.ABANDONED
     assert swept.error == "the process that worked on this run is gone"
+
+
+@pytest.mark.parametrize(("schema", "table"), [("", "t"), ("s", ""), ("s", "a\0b")])
+def test_names_that_cannot_be_said_are_refused(open_run: OpenRun, schema: str, table: str) -> None:
+    run = open_run()
+    session = run.session()
+    name = Name(database="lake", schema=schema, name=table)
+    with pytest.raises(ConfigError, match="is no name of a table or view"):
+        session.build(Build(name=name, sql="SELECT 1 AS a"))
+    with pytest.raises(ConfigError, match="is no name of a table or view"):
+        session.create_view(name, "SELECT 1 AS a")
+    session.close()
+    assert run.branch is None

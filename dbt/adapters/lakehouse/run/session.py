@@ -226,6 +226,7 @@ class RunSession:
             self._span = outer
 
     def _build(self, build: Build, watch: Watch | None) -> Built:
+        _check_name(build.name)
         run = self.writable(build.name.database, str(build.name))
         key = Key(build.name.schema, build.name.name)
         build = dataclasses.replace(build, constraints=dataclasses.replace(build.constraints, table=str(key)))
@@ -323,6 +324,7 @@ class RunSession:
         self, name: Name, sql: str, *, node: str | None = None, comment: str | None = None, **more: Any
     ) -> Built:
         """See ``lake.base.Session``. ``column_comments``, ``setup``, ``rebuild``, ``provenance``: see ``Build``."""
+        _check_name(name)
         run = self.writable(name.database, str(name))
         key = Key(name.schema, name.name)
         with self.locked(run, key):
@@ -524,6 +526,15 @@ def _texts(build: Build) -> tuple[str, ...]:
     if build.matching is not None:
         texts.append(f"SELECT {build.matching}")
     return tuple(texts)
+
+
+def _check_name(name: Name) -> None:
+    """Raise for a name that no statement could ever say again."""
+    for part in (name.schema, name.name):
+        if not part or "\0" in part:
+            raise ConfigError(
+                f"{str(name)!r} is no name of a table or view: each part of it needs characters, and none of them null"
+            )
 
 
 def _refuse(kind: Kind) -> None:
