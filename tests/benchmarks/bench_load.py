@@ -89,9 +89,11 @@ def model(lake: RemoteLake, number: int, dice: random.Random) -> None:
     try:
         least = dice.randrange(1000)
         part = Name(database="lake", schema="bench", name="part")
-        session.build(Build(name=part, sql=f"SELECT * FROM bench.facts WHERE amount >= {least}"))
+        session.build(Build(name=part, sql=f"SELECT * FROM bench.facts WHERE amount >= {least}", reuse="never"))
         total = Name(database="lake", schema="bench", name="total")
-        session.build(Build(name=total, sql="SELECT kind, sum(amount) AS amount FROM bench.part GROUP BY kind"))
+        session.build(
+            Build(name=total, sql="SELECT kind, sum(amount) AS amount FROM bench.part GROUP BY kind", reuse="never")
+        )
         session.close()
         run.publish()
     except BaseException as error:

@@ -57,7 +57,8 @@ def models(lake: Lake, count: int) -> float:
 
     def build(number: int) -> None:
         session = run.session()
-        session.build(Build(name=Name(database="lake", schema="bench", name=f"t{number}"), sql="SELECT 1 AS id"))
+        name = Name(database="lake", schema="bench", name=f"t{number}")
+        session.build(Build(name=name, sql="SELECT 1 AS id", reuse="never"))
         session.close()
 
     took = timed(count, build)
