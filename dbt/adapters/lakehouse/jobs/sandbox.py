@@ -268,26 +268,6 @@ def _files(job: Job) -> frozenset[str]:
     return frozenset(files)
 
 
-def location_of(job: Job) -> str | None:
-    """The folder of the table that a job writes; None if it writes none."""
-    action = job.action
-    match action:
-        case Query() | Describe():
-            return None
-        case Create():
-            if not (action.keeps_layout and action.replaces is not None):
-                return action.spec.location.rstrip("/")
-            base = action.replaces
-        case Edit():
-            assert action.target.metadata_location is not None
-            base = action.target.metadata_location
-        case Append() | Alter() | Stage() | Join():
-            base = action.base
-    from dbt.adapters.lakehouse.tables import metadata
-
-    return metadata.load(base).metadata.location
-
-
 def leaves_nothing(job: Job) -> bool:
     """Whether a job that went well leaves its connection as it found it."""
     action = job.action

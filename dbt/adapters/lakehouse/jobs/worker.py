@@ -6,9 +6,8 @@ import contextlib
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import duckdb
 
@@ -34,9 +33,8 @@ from dbt.adapters.lakehouse.jobs.job import (
 )
 from dbt.adapters.lakehouse.jobs.monitor import Monitor, size_of
 from dbt.adapters.lakehouse.jobs.rows import rows_of
-from dbt.adapters.lakehouse.jobs.sandbox import Sandbox, location_of
+from dbt.adapters.lakehouse.jobs.sandbox import Sandbox
 from dbt.adapters.lakehouse.settings import LakeSettings
-from dbt.adapters.lakehouse.storage import storage_for
 from dbt.adapters.lakehouse.tables import fresh
 from dbt.adapters.lakehouse.tables.values import Column, Staged, Written
 
@@ -193,35 +191,17 @@ class Worker:
                     self._set_up(cursor, statement)
             self._defined.update(job.definitions)
             self._python = lambda code: self._isolated(code, job, cursor, watch)
-            with self._writing(job, watch):
+            with self._writing(watch):
                 result = self._act(cursor, job, sink)
         if self._sandbox is not None:
             self._sandbox.note(job)
         return result
 
-    @contextlib.contextmanager
-    def _writing(self, job: Job, watch: Watch | None) -> Iterator[None]:
-        """Where the job's files are made; known beforehand, so that somebody who watches sees them grow."""
+    def _writing(self, watch: Watch | None) -> contextlib.AbstractContextManager[None]:
+        """Where the job's files are made; noted, so that somebody who watches sees them grow."""
         if self._sandbox is not None:
-            staging = self._engine.instance.staging
-            self._folders = [staging] if staging is not None else []
-            with fresh.keeping(staging):
-                yield
-            return
-        location = location_of(job) if watch is not None else None
-        if location is None:
-            yield
-            return
-        # Imported late: pyiceberg takes a third of a second, which a job that writes nothing need not pay.
-        from dbt.adapters.lakehouse.tables import parquet
-
-        # One attempt for what a change of columns makes anew, one for the write itself.
-        names = [uuid4().hex, uuid4().hex]
-        storage = storage_for(location)
-        folders = [storage.duckdb_path(folder) for name in names for folder in parquet.folders(location, name)]
-        self._folders = [folder for folder in folders if folder.startswith("/")]
-        with parquet.reserved(names):
-            yield
+            return fresh.keeping(self._engine.instance.staging, self._folders)
+        return fresh.noting(self._folders) if watch is not None else contextlib.nullcontext()
 
     def _check(self, job: Job) -> bool:
         """Have the sandbox look at the job's SQL, where a connection is there to parse it with that opens no other files."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from contextvars import ContextVar
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -36,36 +34,12 @@ FILE_SIZE = 256 * 1024 * 1024
 FILE_SIZE_PROPERTY = "write.target-file-size-bytes"
 
 
-_RESERVED: ContextVar[Iterator[str] | None] = ContextVar("names of attempts", default=None)
-
-
-@contextlib.contextmanager
-def reserved(names: Iterable[str]) -> Iterator[None]:
-    """Let the attempts that are made in the block take these names first, so that their folders are known before."""
-    token = _RESERVED.set(iter(names))
-    try:
-        yield
-    finally:
-        _RESERVED.reset(token)
-
-
-def _next_name() -> str:
-    given = _RESERVED.get()
-    name = next(given, None) if given is not None else None
-    return name or uuid4().hex
-
-
-def folders(location: str, name: str) -> list[str]:
-    """The folders that an attempt of a name may write data files into."""
-    return [f"{location}/data/{name}" + (f"-{number}" if number else "") for number in range(3)]
-
-
 @dataclass(kw_only=True)
 class Attempt:
     """The files of one write: its own folder for data, and the metadata files it wrote so far."""
 
     location: str
-    name: str = field(default_factory=_next_name)
+    name: str = field(default_factory=lambda: uuid4().hex)
     metadata_files: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
 
@@ -160,14 +134,15 @@ def write(con: duckdb.DuckDBPyConnection, select: str, layout: Layout, made: Att
         ]
 
 
-def filling(con: duckdb.DuckDBPyConnection, storage: Storage, folder: str) -> AbstractContextManager[str]:
+@contextlib.contextmanager
+def filling(con: duckdb.DuckDBPyConnection, storage: Storage, folder: str) -> Iterator[str]:
     """A local folder for the connection to write files into that belong into a folder of the store (``Storage.filling``)."""
-    at_hand = fresh.present()
-    if at_hand is None:
-        return storage.filling(folder, partial(_private_folder, con))
+    at_hand = fresh.present() or fresh.Fresh(folders=[])
     staging = at_hand.staging
     private = partial(_private_folder, con) if staging is None else lambda: staging
-    return storage.filling(folder, private, kept=at_hand.kept)
+    with storage.filling(folder, private, kept=at_hand.kept) as target:
+        at_hand.folders.append(target)
+        yield target
 
 
 def _private_folder(con: duckdb.DuckDBPyConnection) -> str:
