@@ -26,7 +26,7 @@ with telemetry.run_span(sys.argv[1], branch="main") as run:
             raise ValueError("no such table")
     except ValueError:
         pass
-with telemetry.resumed_run_span(sys.argv[1]).child("later"):
+with telemetry.run_span(sys.argv[1]).child("later"):
     pass
 telemetry.flush()
 """

@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from typing import Any
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-_SPAN_ID_DIGITS = 16
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +112,7 @@ class Span:
 
 
 def run_span(run_id: str, **attributes: str | int | float | bool | None) -> Span:
-    """The span that all others of a run are below."""
+    """The span that all others of a run are below. Who takes a run up again begins it anew: the one that ends is sent."""
     if _tracer() is None:
         return Span()
     from opentelemetry.context import Context
@@ -124,19 +123,6 @@ def run_span(run_id: str, **attributes: str | int | float | bool | None) -> Span
         return Span(_begin("run", Context(), {"run": run_id, **attributes}, None))
     finally:
         _next_ids.reset(token)
-
-
-def resumed_run_span(run_id: str) -> Span:
-    """Stands for a run's span that another process began (and may never end)."""
-    if _tracer() is None:
-        return Span()
-    from opentelemetry import trace
-
-    trace_id = trace_id_of(run_id)
-    context = trace.SpanContext(
-        trace_id, trace_id >> 64 or 1, is_remote=True, trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED)
-    )
-    return Span(trace.NonRecordingSpan(context))
 
 
 def trace_id_of(run_id: str) -> int:

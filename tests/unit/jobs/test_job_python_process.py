@@ -324,7 +324,14 @@ def test_files_outside_are_not_there(walled: Bench, tmp_path: Path) -> None:
     (tmp_path / "canary").write_text("secret")
     data = next((tmp_path / other.name).rglob("*.parquet"))
     own = next((tmp_path / one.name).rglob("*.parquet"))
-    paths = [str(tmp_path / "canary"), str(data), "/etc/passwd", "/etc/shadow", str(Path(__file__)), "/root/.bashrc"]
+    paths = [
+        str(tmp_path / "canary"),
+        str(data),
+        "/etc/passwd",
+        "/etc/shadow",
+        str(Path(__file__)),
+        str(Path.home() / ".bashrc"),
+    ]
     body = f"""
 import os
 found = [path for path in {paths!r} if os.path.exists(path)]

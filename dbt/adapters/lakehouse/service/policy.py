@@ -86,7 +86,6 @@ PUBLISHER = Role(
 )
 ADMIN = Role(name="admin", write=("*",), merge=("*",), protected=True, may=frozenset(Capability))
 BUILT_IN = (READER, DEVELOPER, PUBLISHER, ADMIN)
-DEFAULT_ROLE = DEVELOPER.name
 
 
 @dataclass(frozen=True, kw_only=True)

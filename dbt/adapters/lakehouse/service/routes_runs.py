@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from functools import cached_property
 from typing import Annotated, TypeVar
@@ -34,14 +35,14 @@ RunId = Annotated[str, Path(pattern=_ID, description="dbt's invocation id")]
 SessionId = Annotated[str, Path(pattern=_ID, description="made up by the client, one a thread")]
 
 
-class Place:
+class Place(ABC):
     """Where a session's requests go: to the session of a run or of one commit."""
 
     by: Asker
 
+    @abstractmethod
     def held(self) -> HeldSession:
         """The session, made if it is new."""
-        raise NotImplementedError
 
     def do(self, work: Callable[[RunSession], T]) -> tuple[T, dict[str, str]]:
         """Carry out a request once; its answer, and the headers that tell of the session."""
@@ -56,16 +57,16 @@ class Place:
         """Do what may take long in a thread. What a run is for goes on without its client, until the run's lease ends."""
         return await anyio.to_thread.run_sync(work)
 
-    def after(self) -> None:
+    def after(self) -> None:  # noqa: B027 # most have nothing to do
         """After each request."""
 
+    @abstractmethod
     def cancel(self) -> None:
         """Interrupt the session."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """End the session."""
-        raise NotImplementedError
 
 
 class RunPlace(Place):

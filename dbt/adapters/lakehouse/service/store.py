@@ -193,11 +193,6 @@ class ServiceStore:
         with self._database.write() as connection:
             connection.execute(_PRUNE_AUDIT, {"before": time_text(datetime.now(UTC) - retention.audit)})
 
-    def ping(self) -> None:
-        """Raise ``CatalogError`` if the store cannot be read."""
-        with self._database.read() as connection:
-            connection.execute(sa.text("SELECT 1 FROM lakehouse_service_meta"))
-
     def close(self) -> None:
         """Write what is still to be written, and give back connections."""
         if self._jobs is not None:
