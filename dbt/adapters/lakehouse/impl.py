@@ -26,7 +26,7 @@ from dbt_common.events.event_manager_client import add_callback_to_manager
 from dbt_common.events.functions import fire_event
 from dbt_common.exceptions import CompilationError, DbtRuntimeError
 
-from dbt.adapters.lakehouse import catalog_queries, demands, nodes
+from dbt.adapters.lakehouse import catalog_queries, demands, nodes, taps
 from dbt.adapters.lakehouse.catalog.model import TableEntry, ViewEntry
 from dbt.adapters.lakehouse.column import LakehouseColumn
 from dbt.adapters.lakehouse.connections import LakehouseConnectionManager, ReusedResponse, dbt_errors
@@ -77,6 +77,7 @@ class LakehouseAdapter(SQLAdapter):
         self.invocation = Invocation(self.credentials, self.lake, self._target_path, self._python_needs)
         self.connections.session_source = self.invocation.session
         add_callback_to_manager(self.invocation.on_event)
+        taps.install(LakehouseAdapter)
 
     # the lake and the run
 
