@@ -830,6 +830,41 @@ def test_a_commit_id_covers_everything_a_commit_says(catalog):
     assert commit(catalog, "x", put(table("a"))).id != commit(catalog, "y", put(table("a"))).id
 
 
+def test_the_last_change_of_a_key_is_found_through_forks_and_merges(catalog):
+    key = Key("s", "orders")
+
+    def changed(ref: str) -> str | None:
+        found = catalog.last_change(catalog.resolve(ref).id, key)
+        return None if found is None else found.id
+
+    assert changed("main") is None
+    first = commit(catalog, "main", put(table("orders")))
+    commit(catalog, "main", put(table("other")))
+    branch(catalog, "dev")
+    assert changed("dev") == changed("main") == first.id
+    second = commit(catalog, "dev", put(table("orders", 2)))
+    commit(catalog, "dev", put(table("more")))
+    catalog.merge("dev", "main", **NOBODY)
+    commit(catalog, "main", put(table("other", 2)))
+    assert changed("main") == second.id, "the merge only brought it"
+    assert changed("main~2") == first.id
+    gone = commit(catalog, "main", drop("orders"))
+    assert changed("main") == gone.id
+    assert catalog.last_change(gone.id, Key("s", "other")).message != gone.message
+    with pytest.raises(RefNotFound):
+        catalog.last_change("f" * 40, key)
+
+
+def test_the_last_change_is_found_below_a_long_chain_of_forks(catalog):
+    made = commit(catalog, "main", put(table("orders")))
+    at = "main"
+    for number in range(MAX_DEPTH + 3):
+        branch(catalog, f"fork{number}", at)
+        at = f"fork{number}"
+        commit(catalog, at, put(table("other", number + 1)))
+    assert catalog.last_change(catalog.resolve(at).id, Key("s", "orders")).id == made.id
+
+
 # results by fingerprint
 
 

@@ -23,6 +23,7 @@ from dbt.adapters.lakehouse.catalog.model import (
     Put,
     Ref,
     RefKind,
+    ReusableResult,
     RunRecord,
     RunStatus,
     TableEntry,
@@ -191,6 +192,8 @@ VERBS: dict[str, Callable[[Catalog, dict[str, str]], Any]] = {
     "changes": lambda c, ids: c.changes(ids["main"]),
     "diff": lambda c, ids: c.diff(ids["main"], ids["dev/ann"]),
     "contents": lambda c, ids: c.contents([content_id(table("orders"))]),
+    "last_change": lambda c, ids: c.last_change(ids["main"], Key("s", "orders")),
+    "recall_node": lambda c, ids: c.recall_node("model.orders"),
     "commit": lambda c, ids: c.commit("dev/ann", [put("new")], **BY),
     "merge": lambda c, ids: c.merge("main", "dev/ann", **BY),
     "save_run": lambda c, ids: c.save_run(a_run("new-run", "ann", "dev/ann")),
@@ -579,6 +582,7 @@ def test_nothing_in_a_secret_state_is_given_out(catalog: SqlCatalog, guard: Guar
         lambda: shared.lookup(known["commit"], [Key("s", "secret")]),
         lambda: shared.log(known["commit"]),
         lambda: shared.changes(known["commit"]),
+        lambda: shared.last_change(known["commit"], Key("s", "secret")),
         lambda: shared.diff(own, known["commit"]),
         lambda: shared.diff(known["commit"], own),
         lambda: shared.merge("secret", "shared/ann", **BY),
@@ -595,6 +599,38 @@ def test_nothing_in_a_secret_state_is_given_out(catalog: SqlCatalog, guard: Guar
     assert shared.run("bob-2") is None
     assert {run.id for run in shared.runs()} == {"ann-1", "bob-3"}
     assert {ref.name for ref in shared.refs()} == {"shared/all", "shared/ann", "v-shared", "run/ann-1", "run/bob-3"}
+
+
+def test_results_are_shown_to_those_who_see_the_run_that_made_them(catalog: SqlCatalog, guard: Guard) -> None:
+    for number, (run, author) in enumerate([("bob-2", "bob"), ("ann-1", "ann"), ("bob-3", "bob"), ("gone", "ann")]):
+        catalog.remember(
+            ReusableResult(
+                fingerprint=f"f{number}",
+                parts={"code": "x"},
+                node="model.orders",
+                entry=table("orders"),
+                run=run,
+                author=author,
+                made_at=datetime(2026, 1, 1 + number, tzinfo=UTC),
+                seconds=1.0,
+            )
+        )
+
+    def made_by(role: str, user: str, limit: int | None = None) -> list[str | None]:
+        return [result.run for result in guard(role, user).recall_node("model.orders", limit)]
+
+    assert made_by("admin", "eve") == ["gone", "bob-3", "ann-1", "bob-2"]
+    assert made_by("shared", "ann") == ["gone", "bob-3", "ann-1"]
+    assert made_by("shared", "ann", 1) == ["gone"]
+    assert made_by("shared", "bob") == ["bob-3", "bob-2"]
+    assert made_by("nobody", "eve") == []
+
+
+def test_a_change_that_was_told_of_can_be_read(catalog: SqlCatalog, guard: Guard) -> None:
+    shared = guard("shared")
+    found = shared.last_change(shared.resolve("shared/all").id, Key("s", "orders"))
+    assert found is not None
+    assert shared.entries(found.id).keys() == {Key("s", "orders")}
 
 
 def test_a_name_that_reads_as_a_commit_id_does_not_open_commits(catalog: SqlCatalog, guard: Guard) -> None:

@@ -86,6 +86,10 @@ class Catalog(Protocol):
         """Entries by content id."""
         ...
 
+    def last_change(self, commit: str, key: Key) -> Commit | None:
+        """The newest change of a key that a commit (id) leads to: where a merge brought it, the commit that it was made by."""
+        ...
+
     # writes
     def commit(
         self,
@@ -147,6 +151,10 @@ class Catalog(Protocol):
         """Say that the process of an open run lives."""
         ...
 
+    def recall_node(self, node: str, limit: int | None = None) -> list[ReusableResult]:
+        """What a node gave and may be reused, newest first."""
+        ...
+
     def close(self) -> None:
         """Give back connections; the catalog is not used after that."""
         ...
@@ -158,10 +166,6 @@ class ReuseIndex(Protocol):
 
     def recall(self, fingerprint: str) -> ReusableResult | None:
         """The result of a fingerprint, if there is one."""
-        ...
-
-    def recall_node(self, node: str, limit: int | None = None) -> list[ReusableResult]:
-        """Results of a node, newest first."""
         ...
 
     def remember(self, result: ReusableResult) -> None:

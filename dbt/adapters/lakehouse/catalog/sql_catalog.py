@@ -148,6 +148,11 @@ class SqlCatalog:
         with self._database.read() as connection:
             return self._contents.load(connection, ids)
 
+    def last_change(self, commit: str, key: Key) -> Commit | None:
+        """The newest change of a key that a commit (id) leads to."""
+        with self._database.read() as connection:
+            return sql_history.last_change(connection, commit, key)
+
     # writes
 
     def commit(

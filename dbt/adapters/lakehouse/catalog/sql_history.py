@@ -275,6 +275,20 @@ def moved_by(connection: sa.Connection, commit: str, key: Key) -> Commit | None:
     return None if found is None else _commit(found)
 
 
+def last_change(connection: sa.Connection, commit: str, key: Key) -> Commit | None:
+    """The newest change of a key; where a merge brought it, that of the history which was merged."""
+    at: str | None = commit
+    while at is not None:
+        found = moved_by(connection, at, key)
+        if found is None:
+            at = _before_line(connection, place(connection, at).layer.line)
+        elif len(found.parents) < 2:
+            return found
+        else:
+            at = found.parents[1]
+    return None
+
+
 def _parents(row: sa.Row[tuple[object, ...]]) -> tuple[str, ...]:
     return tuple(parent for parent in (row.parent, row.merge_parent) if parent is not None)
 

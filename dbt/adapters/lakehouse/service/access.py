@@ -13,7 +13,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dbt.adapters.lakehouse.catalog.model import Change, Commit, Entry, Key, MergeResult, Put, Ref, RefKind, RunRecord
+from dbt.adapters.lakehouse.catalog.model import (
+    Change,
+    Commit,
+    Entry,
+    Key,
+    MergeResult,
+    Put,
+    Ref,
+    RefKind,
+    ReusableResult,
+    RunRecord,
+)
 from dbt.adapters.lakehouse.catalog.model import RunStatus as Status
 from dbt.adapters.lakehouse.catalog.refs import RUN_PREFIX, check_name, is_run_name, parse
 from dbt.adapters.lakehouse.errors import Denied, InvalidRef, LakehouseError, RefNotFound
@@ -197,6 +208,14 @@ class GuardedCatalog:
         wanted = list(ids)
         return self._catalog.contents(wanted if self._all else [one for one in wanted if self._sight.was_shown(one)])
 
+    def last_change(self, commit: str, key: Key) -> Commit | None:
+        """The newest change of a key that a commit (id) leads to."""
+        self._check_commit(commit)
+        found = self._catalog.last_change(commit, key)
+        if found is not None and not self._all:
+            self._sight.show([found.id])
+        return found
+
     # writes
 
     def commit(
@@ -314,6 +333,16 @@ class GuardedCatalog:
         if self._all:
             return self._catalog.runs(limit)
         return [record for record in self._catalog.runs() if self._sees_run(record)][:limit]
+
+    def recall_node(self, node: str, limit: int | None = None) -> list[ReusableResult]:
+        """Results of a node that one's own runs made, or runs whose target may be read; newest first."""
+        if self._all:
+            return self._catalog.recall_node(node, limit)
+        return [result for result in self._catalog.recall_node(node) if self._sees_result(result)][:limit]
+
+    def _sees_result(self, result: ReusableResult) -> bool:
+        record = self._known_run(result.run) if result.run is not None else None
+        return self._sees_run(record) if record is not None else result.author == self.principal.user
 
     def heartbeat(self, run_id: str) -> None:
         """Say that a run of one's own goes on. Too frequent for the audit log, and changes nothing that it tells of."""

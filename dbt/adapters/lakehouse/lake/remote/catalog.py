@@ -15,6 +15,7 @@ from dbt.adapters.lakehouse.catalog.model import (
     Put,
     Ref,
     RefKind,
+    ReusableResult,
     RunRecord,
 )
 from dbt.adapters.lakehouse.lake.remote.http import Http
@@ -96,6 +97,16 @@ class RemoteCatalog:
         """See ``Catalog``."""
         entries: dict[str, Entry] = self._ask("contents", ids=list(ids))
         return entries
+
+    def last_change(self, commit: str, key: Key) -> Commit | None:
+        """See ``Catalog``."""
+        found: Commit | None = self._ask("last_change", commit=commit, key=key)
+        return found
+
+    def recall_node(self, node: str, limit: int | None = None) -> list[ReusableResult]:
+        """See ``Catalog``."""
+        results: list[ReusableResult] = self._ask("recall_node", node=node, limit=limit)
+        return results
 
     def commit(
         self,

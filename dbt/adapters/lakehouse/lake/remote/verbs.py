@@ -14,7 +14,20 @@ from dbt.adapters.lakehouse.catalog.base import Catalog
 from dbt.adapters.lakehouse.catalog.model import Entry, Key, key_of
 from dbt.adapters.lakehouse.lake.remote import wire
 
-_READS = ("resolve", "refs", "entries", "lookup", "log", "changes", "diff", "contents", "run", "runs")
+_READS = (
+    "resolve",
+    "refs",
+    "entries",
+    "lookup",
+    "log",
+    "changes",
+    "diff",
+    "contents",
+    "last_change",
+    "run",
+    "runs",
+    "recall_node",
+)
 _WRITES = (
     "create_ref",
     "assign",
