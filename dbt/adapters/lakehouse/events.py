@@ -83,7 +83,11 @@ class Invocation:
             default_schema=self._credentials.schema,
             author=profile.author(),
             continues=self._continues,
-            provenance={"command": command, "invocation": invocation},
+            provenance={
+                "command": command,
+                "invocation": invocation,
+                **({} if self._credentials.reuses() else {"reuse": "off"}),
+            },
             environments=self._python_needs() if self._command in _BUILDING else (),
         )
 
@@ -136,6 +140,7 @@ class Invocation:
         if said.get("code") == REUSED:
             self._nodes[data.node_info.unique_id]["reused"] = {
                 "run": said.get("run"),
+                "author": said.get("author"),
                 "seconds": said.get("seconds_saved", 0.0),
             }
         rows = said.get("rows_affected")

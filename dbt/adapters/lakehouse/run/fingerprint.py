@@ -27,6 +27,7 @@ WRITER = 1
 """Raise this when the same query would be written as another table than before."""
 
 _LONG = 200
+_LONG_CONFIGURATION = 2000
 _HIDING = ("query", "query_table")
 
 
@@ -116,7 +117,7 @@ def _configuration(build: Build) -> dict[str, str]:
         "constraints": dataclasses.asdict(constraints) if constraints != type(constraints)() else None,
         "content_identity": None if build.content_identity else False,
     }
-    return {name: _value(value) for name, value in said.items() if value not in (None, (), {})}
+    return {name: _value(value, _LONG_CONFIGURATION) for name, value in said.items() if value not in (None, (), {})}
 
 
 def _python(work: _Work, session: RunSession, build: Build) -> None:
@@ -315,9 +316,9 @@ def _folded(entry: Entry) -> tuple[str, str]:
     return key.schema, key.name
 
 
-def _value(value: Any) -> str:
+def _value(value: Any, longest: int = _LONG) -> str:
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False, default=list)
-    return text if len(text) <= _LONG else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return text if len(text) <= longest else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _engine(session: RunSession) -> str:
@@ -329,7 +330,7 @@ def _engine(session: RunSession) -> str:
         "settings": {name.lower(): str(value) for name, value in settings.duckdb_settings.items()},
         "time zone": _time_zone(),
     }
-    return _value(said)
+    return _value(said, _LONG_CONFIGURATION)
 
 
 @functools.cache

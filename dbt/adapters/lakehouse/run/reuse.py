@@ -35,13 +35,14 @@ class Attempt:
     """A build that may have been made before.
 
     ``found`` is the result, if there is one; else it is to be computed, and ``made`` is told what came of it. ``mark`` is
-    None where results are neither looked for nor kept.
+    None where results are neither looked for nor kept. ``waited_for`` is the run that was computing it at first.
     """
 
     mark: Fingerprint | None = None
     found: ReusableResult | None = None
     made: TableEntry | None = None
     seconds: float = 0.0
+    waited_for: str | None = None
 
     @property
     def why_not(self) -> tuple[str, ...]:
@@ -114,7 +115,7 @@ def _claim(session: RunSession, run: LakeRun, index: ReuseIndex, this: Attempt) 
             continue
         if time.monotonic() > deadline:
             return False
-        waited = True
+        waited, this.waited_for = True, holder
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
         session.check_open()
@@ -196,6 +197,7 @@ def tested(session: RunSession, sql: str, node: str, query: Callable[[], Result]
                 answer={
                     "columns": [(column.name, column.type) for column in result.columns],
                     "rows": [list(row) for row in result.rows],
+                    "sql": sql,
                 },
             )
         )

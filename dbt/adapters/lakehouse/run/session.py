@@ -492,7 +492,14 @@ def _provenance(build: Build, known: Mapping[str, str], attempt: reuse.Attempt) 
         "inputs": known,
         **({"fingerprint": attempt.mark.id} if attempt.mark is not None else {}),
         **({"not_reusable": list(attempt.why_not)} if attempt.why_not else {}),
+        **({"not_looked_for": "never" if build.reuse == "never" else "rebuild"} if _is_made_anew(build) else {}),
+        **({"waited_for": attempt.waited_for} if attempt.waited_for is not None else {}),
     }
+
+
+def _is_made_anew(build: Build) -> bool:
+    """Whether an earlier result was not even looked for."""
+    return build.rebuild or build.reuse == "never"
 
 
 def table_entry(
