@@ -5,5 +5,6 @@
 ``embedded``  all in this process: SQLite catalog, DuckDB workers
 ``remote``    all behind a service, reached by URL and token
 ``connect``   a connection for Python programs that read
+``compare``   one relation at two refs: its columns and rows
 ============  ==================================================================
 """
