@@ -212,7 +212,8 @@ class Job:
     ``default_schema`` is where unqualified names are looked up, in ``database``. ``definitions`` are statements that every
     session of the run begins with (macros); a worker runs each of them once a session. ``setup`` are statements to run
     before this job. ``label`` is what people call it: a node's name, or ``query``. With ``external_access`` the SQL may read
-    what is outside the lake, where the executor allows that at all.
+    what is outside the lake, where the executor allows that at all. ``identified`` says whether what it writes is to have a
+    content identity.
     """
 
     key: str
@@ -284,6 +285,7 @@ class JobResult:
 
     ``phases`` say what its time went into.
     """
+    identified: bool = True
 
     written: Written | None = None
     staged: Staged | None = None

@@ -35,7 +35,7 @@ from dbt.adapters.lakehouse.jobs.monitor import Monitor, size_of
 from dbt.adapters.lakehouse.jobs.rows import rows_of
 from dbt.adapters.lakehouse.jobs.sandbox import Sandbox
 from dbt.adapters.lakehouse.settings import LakeSettings
-from dbt.adapters.lakehouse.tables import fresh
+from dbt.adapters.lakehouse.tables import content, fresh
 from dbt.adapters.lakehouse.tables.values import Column, Staged, Written
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ class Worker:
                     self._set_up(cursor, statement)
             self._defined.update(job.definitions)
             self._python = lambda code: self._isolated(code, job, cursor, watch)
-            with self._writing(watch):
+            with self._writing(watch), content.identifying(job.identified):
                 result = self._act(cursor, job, sink)
         if self._sandbox is not None:
             self._sandbox.note(job)

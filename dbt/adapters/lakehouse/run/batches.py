@@ -287,7 +287,7 @@ def _join_once(session: RunSession, run: LakeRun, key: Key, waiting: Sequence[Wa
     written = session.submit(action, build=builds[0] if builds else None).written
     assert written is not None
     known = {name: content for item in waiting for name, content in item.inputs.items()}
-    entry = table_entry(waiting[0].name, written, node=waiting[0].node, inputs=known)
+    entry = table_entry(waiting[0].name, written, node=waiting[0].node, inputs=known, content=written.content)
     run.commit([(key, entry)], _message(key, waiting), _provenance(waiting, known, written, started), seen=seen)
     for item in waiting:
         item.error = None

@@ -79,17 +79,19 @@ def of_build(session: RunSession, build: Build, table: TableEntry | None) -> Fin
     if build.setup:
         work.put("setup", [work.opaque(statement) for statement in build.setup])
     if build.mode != "create":
-        work.parts["starts from"] = _start(build, table)
+        work.parts["starts from"] = identity(table) if table is not None else "nothing"
+        work.put("starts as", _shape(table))
     if session.keeps_state or session.prepared_others(build.setup):
         work.obstacles.append("settings of its session were changed by hand, in a hook or macro")
     return work.fingerprint()
 
 
-def _start(build: Build, table: TableEntry | None) -> str:
-    """What a write starts from: which partitions it replaces depends on how the table is laid out, not on its rows alone."""
+def _shape(table: TableEntry | None) -> Any:
+    """What a table is beside its rows: which partitions a write replaces depends on it, and in which order it adds rows."""
     if table is None:
-        return "nothing"
-    return identity(dataclasses.replace(table, content=None) if build.mode == "overwrite" else table)
+        return None
+    layout = table.layout or identity(dataclasses.replace(table, content=None))
+    return [layout, table.comment, [[c.name, c.required, c.comment] for c in table.columns]]
 
 
 def of_query(session: RunSession, sql: str) -> Fingerprint:

@@ -79,7 +79,7 @@ def attempt(session: RunSession, run: LakeRun, build: Build, table: TableEntry |
         return
     claimed = False
     if not build.rebuild:
-        this.found = _usable(index.recall(mark.id))
+        this.found = usable(index.recall(mark.id))
         if this.found is None and not run.live:
             claimed = _claim(session, run, index, this)
     try:
@@ -105,7 +105,7 @@ def _claim(session: RunSession, run: LakeRun, index: ReuseIndex, this: Attempt) 
         holder = index.claim(this.mark.id, run.request.id, instead_of=dead)
         if holder is None:
             # Who held it until now may have ended well between the last look and this one.
-            this.found = _usable(index.recall(this.mark.id)) if waited else None
+            this.found = usable(index.recall(this.mark.id)) if waited else None
             if this.found is not None:
                 index.release(this.mark.id, run.request.id)
             return this.found is None
@@ -119,12 +119,12 @@ def _claim(session: RunSession, run: LakeRun, index: ReuseIndex, this: Attempt) 
         time.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)
         session.check_open()
-        this.found = _usable(index.recall(this.mark.id))
+        this.found = usable(index.recall(this.mark.id))
         if this.found is not None:
             return False
 
 
-def _usable(result: ReusableResult | None) -> ReusableResult | None:
+def usable(result: ReusableResult | None) -> ReusableResult | None:
     """A result whose table is still there."""
     if result is None or result.entry is None:
         return None
@@ -150,24 +150,14 @@ def _result(run: LakeRun, build: Build, mark: Fingerprint, this: Attempt) -> Reu
 
 def content_after(build: Build, before: TableEntry | None, written: Written) -> str | None:
     """The content identity of a table that a build wrote; None if nothing is known of it."""
-    if not build.content_identity:
-        return None
-    if build.mode == "create":
-        return f"rows:{written.added}" if written.added is not None else None
-    if before is None:
-        return None
-    if is_unchanged(before, written):
+    if build.mode != "create" and before is not None and is_unchanged(before, written):
         return identity(before)
-    if build.mode == "append" and written.added is not None:
-        return f"and:{fingerprint.hashed([identity(before), written.added])}"
-    return None
+    return written.content if build.content_identity else None
 
 
 def content_of(before: TableEntry | None, written: Written) -> str | None:
     """The content identity of a table after a statement written by hand; ``before`` is None where it made the table."""
-    if before is not None:
-        return identity(before) if is_unchanged(before, written) else None
-    return f"rows:{written.added}" if written.added is not None else None
+    return identity(before) if before is not None and is_unchanged(before, written) else written.content
 
 
 def tested(session: RunSession, sql: str, node: str, query: Callable[[], Result]) -> Result:

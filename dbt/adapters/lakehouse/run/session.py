@@ -504,6 +504,7 @@ def _is_made_anew(build: Build) -> bool:
 
 def table_entry(
     name: Name, written: Written, *, node: str | None, inputs: Mapping[str, str], content: str | None = None
+        "identified": build.content_identity,
 ) -> TableEntry:
     """The catalog entry of a table as it was written."""
     return TableEntry(
@@ -547,6 +548,7 @@ def _check_name(name: Name) -> None:
 def _refuse(kind: Kind) -> None:
     """Raise for statements that would be misunderstood."""
     if kind is Kind.ROLLBACK:
+        layout=written.layout,
         raise SqlError(
             "ROLLBACK is not supported: the run is the transaction, and BEGIN and COMMIT within it do nothing; "
             "raise an error to leave everything that the run wrote unpublished"

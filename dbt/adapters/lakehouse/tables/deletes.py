@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 
 from dbt.adapters.lakehouse.storage import storage_for
-from dbt.adapters.lakehouse.tables import parquet, reader
+from dbt.adapters.lakehouse.tables import content, parquet, reader
 from dbt.adapters.lakehouse.tables.duckdb_types import literal
 from dbt.adapters.lakehouse.tables.metadata import PATH_FIELD, POSITION_FIELD, LiveFile, Table
 from dbt.adapters.lakehouse.tables.reader import FILE, POSITION
@@ -32,6 +32,9 @@ REWRITTEN_SHARE = 0.3
 
 REWRITTEN_ROWS = 20_000
 """Up to so many rows a data file is rewritten always: that takes no longer than a delete file, and reads faster."""
+
+ORDERED_ROWS = 200_000
+"""Up to so many rows keep their order when their files are rewritten, which takes a few milliseconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +75,15 @@ def plan(table: Table, gone: Mapping[int, int]) -> Removal:
 
 
 def survivors(table: Table, numbers: Sequence[int], gone: str) -> str:
-    """A SELECT, as files hold them, of the rows of some files that are not in the table ``gone``."""
+    """A SELECT, as files hold them, of the rows of some files that are not in the table ``gone``.
+
+    They keep their order where they are few: a join promises none, and the same rows in another order are another table.
+    """
     columns = ", ".join(reader.stored_columns(table, "s."))
     scan = reader.scan(table, [table.data[n] for n in numbers], numbers=numbers, stored=True)
-    return f"SELECT {columns} FROM ({scan}) AS s ANTI JOIN {gone} AS g USING ({FILE}, {POSITION})"
+    few = sum(table.data[n].file.record_count for n in numbers) <= ORDERED_ROWS
+    order = f" ORDER BY {FILE}, {POSITION}" if few else ""
+    return f"(SELECT {columns} FROM ({scan}) AS s ANTI JOIN {gone} AS g USING ({FILE}, {POSITION}){order})"
 
 
 def write(
@@ -105,13 +113,14 @@ def _write_one(
     places = f"SELECT {POSITION} AS pos FROM {gone} WHERE {FILE} = {number}"
     if old:
         places += f" UNION SELECT pos FROM read_parquet([{reader.paths(old)}])"
-    name = f"delete-{number:05d}.parquet"
+    written = f"{target}/delete-{number:05d}.parquet"
     row = con.execute(
-        f"COPY (SELECT {literal(data.path)} AS file_path, pos FROM ({places}) ORDER BY pos) TO {literal(f'{target}/{name}')} "
+        f"COPY (SELECT {literal(data.path)} AS file_path, pos FROM ({places}) ORDER BY pos) TO {literal(written)} "
         f"(FORMAT parquet, RETURN_STATS, FIELD_IDS {{file_path: {PATH_FIELD}, pos: {POSITION_FIELD}}})"
     ).fetchone()
     assert row is not None
     _, count, size, _, columns, _ = row
+    name = _named(con, written)[len(target) + 1 :]
     low, high = (int(columns['"pos"'][end]).to_bytes(8, "little") for end in ("min", "max"))
     path = data.path.encode()
     file = DataFile.from_args(
@@ -128,3 +137,12 @@ def _write_one(
     )
     file.spec_id = data.file.spec_id
     return file
+
+
+def _named(con: duckdb.DuckDBPyConnection, path: str) -> str:
+    """Name a delete file by its positions alone: the data file's path, which is in it too, is another each time."""
+    if not content.wanted():
+        return path
+    positions = f"{path}.positions"
+    con.execute(f"COPY (SELECT pos FROM read_parquet({literal(path)})) TO {literal(positions)} (FORMAT parquet)")
+    return content.named(path, positions)

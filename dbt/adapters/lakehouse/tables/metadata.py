@@ -9,6 +9,7 @@ from dbt.adapters.lakehouse.tables import one_door  # noqa: F401
 
 # isort: split
 
+import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -27,9 +28,10 @@ from pyiceberg.table.metadata import TableMetadataUtil, TableMetadataV2
 
 from dbt.adapters.lakehouse.errors import StorageError, TableError
 from dbt.adapters.lakehouse.storage import storage_for
+from dbt.adapters.lakehouse.tables import content
 from dbt.adapters.lakehouse.tables.duckdb_types import to_duckdb
 from dbt.adapters.lakehouse.tables.fileio import IO
-from dbt.adapters.lakehouse.tables.schema import meanings_of
+from dbt.adapters.lakehouse.tables.schema import MEANINGS, meanings_of
 from dbt.adapters.lakehouse.tables.values import Column, Written
 
 if TYPE_CHECKING:
@@ -215,27 +217,43 @@ def describe(table: Table, *, rows_written: int = 0, rows_deleted: int = 0) -> W
     """A table as the value that goes into a catalog entry."""
     metadata = table.metadata
     meanings = meanings_of(metadata.properties)
+    columns = tuple(
+        Column(
+            name=f.name,
+            type=to_duckdb(f.field_type, f.field_id, meanings),
+            field_id=f.field_id,
+            required=f.required,
+            comment=f.doc,
+        )
+        for f in table.schema.fields
+    )
     return Written(
         metadata_location=table.metadata_location,
         table_uuid=str(metadata.table_uuid),
         snapshot_id=metadata.current_snapshot_id,
         location=metadata.location,
-        columns=tuple(
-            Column(
-                name=f.name,
-                type=to_duckdb(f.field_type, f.field_id, meanings),
-                field_id=f.field_id,
-                required=f.required,
-                comment=f.doc,
-            )
-            for f in table.schema.fields
-        ),
+        columns=columns,
         rows=table.rows,
         size_bytes=table.size_bytes,
         comment=metadata.properties.get(COMMENT),
         rows_written=rows_written,
         rows_deleted=rows_deleted,
+        content=content.of_table(table, columns),
+        layout=_layout(metadata),
     )
+
+
+def _layout(metadata: TableMetadataV2) -> str:
+    names = {f.field_id: f.name for f in metadata.schema().fields}
+    said = (
+        [(names.get(f.source_id), str(f.transform)) for f in metadata.spec().fields],
+        [
+            (names.get(f.source_id), str(f.transform), str(f.direction), str(f.null_order))
+            for f in metadata.sort_order().fields
+        ],
+        sorted((name, value) for name, value in metadata.properties.items() if name not in (COMMENT, MEANINGS)),
+    )
+    return hashlib.sha256(repr(said).encode()).hexdigest()
 
 
 class _Cache:

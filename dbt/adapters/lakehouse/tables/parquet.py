@@ -16,7 +16,7 @@ import duckdb
 
 from dbt.adapters.lakehouse.errors import StorageError, TableError, UnsupportedType
 from dbt.adapters.lakehouse.storage import Storage, storage_for
-from dbt.adapters.lakehouse.tables import fresh, partitions, stats
+from dbt.adapters.lakehouse.tables import content, fresh, partitions, stats
 from dbt.adapters.lakehouse.tables.duckdb_types import field_ids, literal, quote
 from dbt.adapters.lakehouse.tables.schema import ERROR_MARK
 from dbt.adapters.lakehouse.telemetry import phase
@@ -129,7 +129,9 @@ def write(con: duckdb.DuckDBPyConnection, select: str, layout: Layout, made: Att
             + (f", FILE_SIZE_BYTES {file_size}, {_NAMES}" if file_size else ""),
         )
         return [
-            stats.data_file(folder + path[len(target) :], count, size, columns, known, sort_order_id=order_id)
+            stats.data_file(
+                folder + content.named(path)[len(target) :], count, size, columns, known, sort_order_id=order_id
+            )
             for path, count, size, _, columns, _ in _kept(written)
         ]
 
@@ -185,7 +187,7 @@ def _write_partitions(
             written = _copy(con, f"SELECT * FROM ({select}){order}" if order else select, target, options)
         finally:
             partitions.release(con, split)
-        return [
+        files = [
             stats.data_file(
                 folder + path[len(target) :],
                 count,
@@ -195,8 +197,18 @@ def _write_partitions(
                 spec_id=layout.spec.spec_id,
                 partition=split.values(columns, count, partial(_exact, con, path)),
             )
-            for path, count, size, _, columns, _ in _kept(written)
+            for path, count, size, columns in (
+                (content.named(row[0]), row[1], row[2], row[4]) for row in _kept(written)
+            )
         ]
+        # Their order is that in which threads ended; the same rows are to be the same table.
+        return sorted(files, key=lambda file: _place(file.file_path))
+
+
+def _place(uri: str) -> tuple[str, str]:
+    """A partition's folder, and what is in the file, where that is known."""
+    folder, _, name = uri.rpartition("/")
+    return folder, content.digest_of(name) or ""
 
 
 @phase("execute")

@@ -65,7 +65,7 @@ def patch(
                 f"ORDER BY {FILE}, {POSITION}"
             )
             new = f"SELECT * FROM {work} AS w{left.format('w')}"
-            return _replace(con, table, gone, new, constraints)
+            return _replace(con, table, gone, new, constraints, " ORDER BY w.rowid" if kept else "")
         finally:
             _drop(con, work)
 
@@ -155,8 +155,10 @@ _LOOSELY_EQUAL = ("FLOAT", "DOUBLE", "INTERVAL", "TIME WITH TIME ZONE")
 """Types with unequal values that compare as equal: 0.0 and -0.0, 30 days and a month."""
 
 
-def _replace(con: duckdb.DuckDBPyConnection, table: Table, gone: str, new: str | None, wanted: Constraints) -> Written:
-    """Commit that the rows at the places in ``gone`` are replaced by those of ``new``."""
+def _replace(
+    con: duckdb.DuckDBPyConnection, table: Table, gone: str, new: str | None, wanted: Constraints, order: str = ""
+) -> Written:
+    """Commit that the rows at the places in ``gone`` are replaced by those of ``new``, in an ``order`` where they are few."""
     counts = dict(con.execute(f"SELECT {FILE}, count(*) FROM {gone} GROUP BY ALL").fetchall())
     inserted = _count(con, new)
     if not counts and not inserted:
@@ -169,7 +171,8 @@ def _replace(con: duckdb.DuckDBPyConnection, table: Table, gone: str, new: str |
         if new is not None and inserted:
             columns = schema.describe(con, new)
             changes.plan(columns, metadata, "ignore")  # refuses a table that the edit took columns from
-            selects.append(changes.stored_select(columns, metadata, f"({new})"))
+            ordered = f"{new}{order}" if inserted <= deletes.ORDERED_ROWS else new
+            selects.append(changes.stored_select(columns, metadata, f"({ordered})"))
         added: list[DataFile] = parquet.write(con, " UNION ALL ".join(selects), layout, made) if selects else []
         change = Change(
             operation=Operation.OVERWRITE if added else Operation.DELETE,

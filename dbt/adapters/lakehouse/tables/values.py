@@ -39,8 +39,7 @@ class TableSpec:
 
     ``location`` is the URI of the table's own folder (``file:///…``), ``table_uuid`` its identity, kept when a table is
     replaced. ``partition_by`` holds column names and Iceberg transforms (``day(ts)``, ``bucket(16, id)``); ``sort_by``
-    columns with optional ``asc|desc`` and ``nulls first|last``. Comments become Iceberg docs. ``identified``: see
-    ``Written.added``.
+    columns with optional ``asc|desc`` and ``nulls first|last``. Comments become Iceberg docs.
     """
 
     location: str
@@ -51,16 +50,15 @@ class TableSpec:
     comment: str | None = None
     column_comments: Mapping[str, str] = field(default_factory=dict)
     constraints: Constraints = field(default_factory=Constraints)
-    identified: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
     """A table after a write: where its new metadata is, and what a catalog entry says of it.
 
-    ``rows`` and ``size_bytes`` are totals of the table, ``rows_written`` and ``rows_deleted`` what this write did. ``added``
-    identifies the columns and the rows that it added (``content.digest``); None where it did more than add rows, or that is
-    not known.
+    ``rows`` and ``size_bytes`` are totals of the table, ``rows_written`` and ``rows_deleted`` what this write did. ``content``
+    says what is in the table (``content.of_table``); None where that is not known. ``layout`` says how its rows are laid out
+    and what properties it has, as one value.
     """
 
     metadata_location: str
@@ -73,7 +71,8 @@ class Written:
     comment: str | None = None
     rows_written: int = 0
     rows_deleted: int = 0
-    added: str | None = None
+    content: str | None = None
+    layout: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,13 +6,14 @@ from dbt.adapters.lakehouse.tables import one_door  # noqa: F401
 
 # isort: split
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pyiceberg.table.snapshots import Operation
 
 from dbt.adapters.lakehouse.errors import ConfigError, SchemaMismatch, TableError
+from dbt.adapters.lakehouse.storage import storage_for
 from dbt.adapters.lakehouse.tables import changes, commits, constraints, content, parquet, partitions, reader, schema
 from dbt.adapters.lakehouse.tables import metadata as tables
 from dbt.adapters.lakehouse.tables.changes import OnSchemaChange
@@ -44,7 +45,7 @@ def create(con: duckdb.DuckDBPyConnection, query: str, spec: TableSpec, *, repla
         select = changes.stored_select(columns, table.metadata, schema.subquery(query))
         added = parquet.write(con, select, parquet.layout(table.metadata), made)
         change = Change(operation=Operation.APPEND, added=added)
-        return _identified(_commit(con, table, change, spec.constraints, made), change, spec.identified)
+        return _commit(con, table, change, spec.constraints, made)
 
 
 def append(
@@ -64,10 +65,8 @@ def append(
     found = _named(schema.describe(con, query), columns)
     table = tables.load(base)
     with parquet.attempt(table.metadata.location) as made:
-        before = table
         table, change = _added(con, query, found, table, on_schema_change, columns, made)
-        written = _commit(con, table, change, constraints, made)
-        return _identified(written, change, table is before)
+        return _commit(con, table, change, constraints, made)
 
 
 def overwrite(
@@ -79,13 +78,26 @@ def overwrite(
     constraints: Constraints = _NO_CONSTRAINTS,
     columns: Sequence[str] | None = None,
 ) -> Written:
-    """The table at ``base`` with the partitions that occur in the query replaced by its rows; all, if unpartitioned."""
+    """The table at ``base`` with the partitions that occur in the query replaced by its rows; all, if unpartitioned.
+
+    A partition whose rows are written as the same bytes as it has stays as it is.
+    """
     found = _named(schema.describe(con, query), columns)
     table = tables.load(base)
     with parquet.attempt(table.metadata.location) as made:
+        before = table
         table, change = _added(con, query, found, table, on_schema_change, columns, made)
-        removed = _replaced(table, change.added)
-        change = Change(operation=Operation.OVERWRITE, added=change.added, removed=removed, update=change.update)
+        # Rows that are there already are not looked at again, so that constraints must not be new either.
+        free = replace(constraints, table="") == _NO_CONSTRAINTS
+        same = _unchanged(table, change.added) if free and table is before and not change.update else set()
+        added = [f for f in change.added if str(f.partition) not in same]
+        for file in change.added:
+            if str(file.partition) in same:
+                storage_for(file.file_path).delete(file.file_path)
+        if same and not added:
+            return tables.describe(table)
+        removed = _replaced(table, added)
+        change = Change(operation=Operation.OVERWRITE, added=added, removed=removed, update=change.update)
         return _commit(con, table, change, constraints, made)
 
 
@@ -216,6 +228,22 @@ def _rewritten(con: duckdb.DuckDBPyConnection, table: Table, metadata: TableMeta
     return commits.commit(table, change, made)
 
 
+def _unchanged(table: Table, added: Sequence[DataFile]) -> set[str]:
+    """The partitions (as text) of some new files that already hold just the same bytes in the same order."""
+    if any(f.file.spec_id != table.metadata.default_spec_id for f in table.data):
+        return set()
+    old, new = _contents(f.file for f in table.data), _contents(added)
+    deleted = {str(f.file.partition) for f in table.deletes}
+    return {at for at, digests in new.items() if at not in deleted and None not in digests and old.get(at) == digests}
+
+
+def _contents(files: Iterable[DataFile]) -> dict[str, list[str | None]]:
+    found: dict[str, list[str | None]] = {}
+    for file in files:
+        found.setdefault(str(file.partition), []).append(content.digest_of(file.file_path))
+    return found
+
+
 def _replaced(table: Table, added: Sequence[DataFile]) -> set[str]:
     spec = table.metadata.spec()
     if not spec.fields:
@@ -240,13 +268,6 @@ def _commit(
         rows_written=sum(f.record_count for f in change.added),
         rows_deleted=max(0, _rows_gone(table, change)),
     )
-
-
-def _identified(written: Written, change: Change, wanted: bool) -> Written:
-    """A write that only added rows, with what identifies them."""
-    if not wanted:
-        return written
-    return replace(written, added=content.digest(written.columns, (f.file_path for f in change.added)))
 
 
 def _rows_gone(table: Table, change: Change) -> int:
