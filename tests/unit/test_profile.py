@@ -264,6 +264,28 @@ def test_git_branch_of_a_fresh_repository_and_from_below(repository: Path) -> No
     assert git_branch(below) == "feature/prices"
 
 
+def test_the_environment_names_a_branch_for_one_command(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAKEHOUSE_BRANCH", "ci/pr-42")
+    assert target_branch(profile(branch="prod"), repository) == "ci/pr-42"
+    # Even where git has no branch checked out, as in the jobs of a CI.
+    git(repository, "commit", "--allow-empty", "-m", "x")
+    git(repository, "checkout", "--detach")
+    assert target_branch(profile(branch="git"), repository) == "ci/pr-42"
+    monkeypatch.setenv("LAKEHOUSE_BRANCH", "run/1")
+    with pytest.raises(ConfigError, match="LAKEHOUSE_BRANCH is 'run/1'"):
+        target_branch(profile(), repository)
+    monkeypatch.setenv("LAKEHOUSE_BRANCH", "")
+    assert target_branch(profile(branch="prod"), repository) == "prod"
+
+
+def test_the_environment_says_when_to_publish(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAKEHOUSE_PUBLISH", "on_success")
+    assert publish_mode(profile(publish="manual")) is PublishMode.ON_SUCCESS
+    monkeypatch.setenv("LAKEHOUSE_PUBLISH", "often")
+    with pytest.raises(ConfigError, match="LAKEHOUSE_PUBLISH is 'often'; known values: on_success"):
+        publish_mode(profile())
+
+
 def test_git_branch_of_a_worktree(repository: Path, tmp_path: Path) -> None:
     git(repository, "commit", "--allow-empty", "-m", "x")
     git(repository, "worktree", "add", "-b", "other", str(tmp_path / "tree"))

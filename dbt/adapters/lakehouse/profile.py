@@ -80,8 +80,15 @@ def service_settings(profile: Mapping[str, Any], project_dir: Path) -> ServiceSe
 
 
 def target_branch(profile: Mapping[str, Any], project_dir: Path) -> str:
-    """The branch that a profile's output reads and publishes to; ``git`` is looked up in the project's repository."""
-    branch = profile.get("branch", DEFAULT_BRANCH)
+    """The branch that a profile's output reads and publishes to; ``git`` is looked up in the project's repository.
+
+    LAKEHOUSE_BRANCH names another one for one command. It is no part of what dbt knows of the profile, so that dbt need
+    not parse the project again for it.
+    """
+    told = os.environ.get("LAKEHOUSE_BRANCH")
+    branch = told or profile.get("branch", DEFAULT_BRANCH)
+    if told and told != GIT:
+        _branch_name(told, f"LAKEHOUSE_BRANCH is {told!r}")
     _branch("branch", branch)
     return git_branch(project_dir) if branch == GIT else str(branch)
 
@@ -94,8 +101,13 @@ def from_branch(profile: Mapping[str, Any]) -> str:
 
 
 def publish_mode(profile: Mapping[str, Any]) -> PublishMode:
-    """When what a run wrote becomes visible."""
-    mode = profile.get("publish", PublishMode.ON_SUCCESS)
+    """When what a run wrote becomes visible; LAKEHOUSE_PUBLISH says otherwise for one command."""
+    told = os.environ.get("LAKEHOUSE_PUBLISH")
+    mode = told or profile.get("publish", PublishMode.ON_SUCCESS)
+    if told and told not in [mode.value for mode in PublishMode]:
+        raise ConfigError(
+            f"LAKEHOUSE_PUBLISH is {told!r}; known values: {', '.join(mode.value for mode in PublishMode)}"
+        )
     _publish("publish", mode)
     return PublishMode(mode)
 
