@@ -144,10 +144,14 @@ class SessionCursor:
 
 
 class LakehouseConnectionManager(SQLConnectionManager):
-    """Opens sessions through ``session_source``, which the adapter sets: the run of the invocation is its business."""
+    """Opens sessions through ``session_source``, which the adapter sets: the run of the invocation is its business.
+
+    ``asked`` hears of each statement: of a test's query that query, of others None.
+    """
 
     TYPE = "lakehouse"
     session_source: Callable[[], Session]
+    asked: Callable[[str | None], None]
 
     def open(self, connection: Connection) -> Connection:  # type: ignore[override] # dbt calls it on the instance
         """Open a session for this thread."""
@@ -199,6 +203,7 @@ class LakehouseConnectionManager(SQLConnectionManager):
         handle.fetch = fetch
         handle.test = self._test() if fetch else None
         try:
+            self.asked(None if handle.test is None else sql)
             return super().execute(sql, auto_begin, fetch, limit)
         finally:
             handle.fetch, handle.test = True, None

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dbt.adapters.events.logging import AdapterLogger
+from dbt_common.events.contextvars import get_node_info
 from dbt_common.invocation import get_invocation_id
 
 from dbt.adapters.lakehouse import profile, telemetry
@@ -22,7 +23,8 @@ from dbt.adapters.lakehouse.connections import REUSED, dbt_errors
 from dbt.adapters.lakehouse.credentials import LakehouseCredentials
 from dbt.adapters.lakehouse.jobs.job import PythonNeeds
 from dbt.adapters.lakehouse.lake.base import Lake, Run, RunRequest, Session
-from dbt.adapters.lakehouse.run.values import Batch
+from dbt.adapters.lakehouse.memory import Remembering
+from dbt.adapters.lakehouse.run.values import Batch, Build, View
 from dbt.adapters.lakehouse.settings import PublishMode
 from dbt.adapters.lakehouse.tables.values import TimeRange
 
@@ -30,6 +32,7 @@ logger = AdapterLogger("Lakehouse")
 
 _BUILDING = ("run", "build", "retry")
 """Commands that run models: others select them, too."""
+_RUNNING = (*_BUILDING, "seed", "snapshot", "test")
 
 
 class Invocation:
@@ -50,6 +53,7 @@ class Invocation:
         self._lock = threading.RLock()
         self._run: Run | None = None
         self._nodes: dict[str, dict[str, Any]] = {}
+        self.remembering: Remembering | None = None
         self._batch = threading.local()
         self._command = _current_command()
         self._batches_done: frozenset[str] = frozenset()
@@ -59,6 +63,11 @@ class Invocation:
     def in_command(self) -> bool:
         """Whether a dbt command is under way, whose end will publish or fail the run."""
         return self._command is not None
+
+    @property
+    def runs_nodes(self) -> bool:
+        """Whether a dbt command is under way that runs nodes."""
+        return self._command in _RUNNING
 
     def run(self) -> Run:
         """The run, opened on first use."""
@@ -120,6 +129,11 @@ class Invocation:
         elif name == "CommandCompleted":
             self._command_completed(success=message.data.success)
 
+    def asked(self, what: Build | View | str | None) -> None:
+        """The calling thread's node asked the lake for something (see ``memory.Memory.asked``)."""
+        if self.remembering is not None:
+            self.remembering.asked(str(get_node_info().get("unique_id")), what)
+
     def has_batches(self, node: str) -> bool:
         """Whether ``dbt retry`` goes on with a model of which batches are there; ``--full-refresh`` must not undo them."""
         return node in self._batches_done
@@ -131,6 +145,9 @@ class Invocation:
 
     def _record(self, data: Any) -> None:
         result = data.run_result
+        if self.remembering is not None:
+            passed = result.status in ("success", "pass", "reused")
+            self.remembering.ended(data.node_info.unique_id, passed=passed)
         self._nodes[data.node_info.unique_id] = {
             "status": result.status,
             "seconds": round(result.execution_time, 6),
@@ -149,6 +166,8 @@ class Invocation:
 
     def _end(self, *, success: bool) -> None:
         run = self._run
+        if self.remembering is not None:
+            self.remembering.save()
         self._tell_of_reuse()
         if run is None or not self.in_command:
             return

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
+import re
 import threading
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from multiprocessing.context import SpawnContext
 from pathlib import Path
@@ -36,6 +37,7 @@ from dbt.adapters.lakehouse.events import Invocation
 from dbt.adapters.lakehouse.jobs.job import PythonNeeds
 from dbt.adapters.lakehouse.lake.base import Build, Built, Lake, LogLine, Name, Progress, PythonSource, Session
 from dbt.adapters.lakehouse.relation import LakehouseRelation
+from dbt.adapters.lakehouse.run.values import View
 
 if TYPE_CHECKING:
     import agate
@@ -44,6 +46,10 @@ logger = AdapterLogger("Lakehouse")
 
 
 _SNAPSHOT_HELPERS = ("dbt_change_type", "dbt_unique_key")
+_SNAPSHOT_MACROS = re.compile(
+    r"((\w+__)?(snapshot_\w+|strategy_dispatch|unique_key_\w+|equals|get_dbt_valid_to_current|get_snapshot_\w+"
+    r"|get_true_sql|materialization_snapshot_\w+))"
+)
 
 
 class LakehouseAdapter(SQLAdapter):
@@ -76,8 +82,10 @@ class LakehouseAdapter(SQLAdapter):
         self._warned: set[str] = set()
         self.invocation = Invocation(self.credentials, self.lake, self._target_path, self._python_needs)
         self.connections.session_source = self.invocation.session
+        self.connections.asked = self.invocation.asked
         add_callback_to_manager(self.invocation.on_event)
-        taps.install(LakehouseAdapter)
+        if self.invocation.runs_nodes:
+            taps.install(LakehouseAdapter)
 
     # the lake and the run
 
@@ -243,6 +251,7 @@ class LakehouseAdapter(SQLAdapter):
             session = self._session()
             entry = session.lookup(self._name(relation)) if relation.schema else None
             kind = "VIEW" if isinstance(entry, ViewEntry) else "TABLE"
+            self.invocation.asked(None)
             session.execute(f"DROP {kind} IF EXISTS {relation} CASCADE")
 
     def rename_relation(self, from_relation: BaseRelation, to_relation: BaseRelation) -> None:
@@ -250,11 +259,13 @@ class LakehouseAdapter(SQLAdapter):
         self.cache_renamed(from_relation, to_relation)
         with dbt_errors():
             name = '"' + (to_relation.identifier or "").replace('"', '""') + '"'
+            self.invocation.asked(None)
             self._session().execute(f"ALTER TABLE {from_relation} RENAME TO {name}")
 
     def truncate_relation(self, relation: BaseRelation) -> None:
         """Delete all rows."""
         with dbt_errors():
+            self.invocation.asked(None)
             self._session().execute(f"TRUNCATE TABLE {relation}")
 
     def expand_column_types(self, goal: BaseRelation, current: BaseRelation) -> None:
@@ -314,17 +325,21 @@ class LakehouseAdapter(SQLAdapter):
     ) -> AdapterResponse:
         """Make or replace a view."""
         self._log(self._commented(sql))
+        # Without dbt's query comment, which names target and version: the same view must be the same entry.
+        view = View(name=self._name(relation), sql=sql, node=node["unique_id"], **nodes.docs(node))
         with dbt_errors():
+            rebuild = not self.credentials.reuses() or demands.reuse(node["config"])["reuse"] == "never"
             built = self._session().create_view(
-                self._name(relation),
-                # Without dbt's query comment, which names target and version: the same view must be the same entry.
-                sql,
-                node=node["unique_id"],
+                view.name,
+                view.sql,
+                node=view.node,
                 setup=_setup(sql_header),
                 provenance=_provenance(node),
-                rebuild=not self.credentials.reuses() or demands.reuse(node["config"])["reuse"] == "never",
-                **nodes.docs(node),
+                rebuild=rebuild,
+                comment=view.comment,
+                column_comments=view.column_comments,
             )
+        self.invocation.asked(None if rebuild or sql_header else view)
         if built.reused is not None:
             return ReusedResponse.of(built.reused)
         return AdapterResponse(_message="CREATE VIEW", code="CREATE VIEW")
@@ -392,7 +407,7 @@ class LakehouseAdapter(SQLAdapter):
         strategy_sql: Callable[[dict[str, Any]], str],
     ) -> Built:
         session = self._session()
-        with self._rows_of(change) as sql:
+        with self._rows_of(change, node) as sql:
             incoming = session.describe(sql, change.setup)
             evolving = change.on_schema_change in ("append_new_columns", "sync_all_columns")
             columns = incoming if evolving else existing.columns
@@ -427,13 +442,16 @@ class LakehouseAdapter(SQLAdapter):
             )
 
     @contextlib.contextmanager
-    def _rows_of(self, build: Build) -> Iterator[str]:
+    def _rows_of(self, build: Build, node: Mapping[str, Any]) -> Iterator[str]:
         """SQL for a build's rows: its own, or of a table that its Python code filled for the moment."""
         if build.sql is not None:
             yield build.sql
             return
         session = self._session()
-        own = f"{build.name.name}__dbt_python_{uuid.uuid4().hex[:8]}"
+        # The same name each time, since what is merged from it is to be known again; batches run side by side.
+        time = nodes.batch_range(node)
+        mark = hashlib.sha256(f"{time.start} {time.end}".encode()).hexdigest()[:8] if time is not None else "rows"
+        own = f"{build.name.name}__dbt_python_{mark}"
         staged = Name(database=build.name.database, schema=build.name.schema, name=own)
         rows = Build(
             name=staged,
@@ -442,6 +460,7 @@ class LakehouseAdapter(SQLAdapter):
             resources=build.resources,
             reuse=build.reuse,
             rebuild=build.rebuild,
+            content_identity=build.content_identity,
         )
         self._build(rows)
         try:
@@ -458,8 +477,12 @@ class LakehouseAdapter(SQLAdapter):
         scd_id: str,
         merge_sql: Callable[..., str],
         sql_header: str | None = None,
+        deciding: Sequence[str] = (),
     ) -> AdapterResponse:
-        """Bring a snapshot table up to date: ``staging_sql`` gives dbt's changes, ``merge_sql`` is its macro for them."""
+        """Bring a snapshot table up to date: ``staging_sql`` gives dbt's changes, ``merge_sql`` is its macro for them.
+
+        ``deciding`` are the snapshot's query and the expressions of its strategy that say which rows change.
+        """
         with dbt_errors():
             session = self._session()
             setup = _setup(sql_header)
@@ -485,9 +508,20 @@ class LakehouseAdapter(SQLAdapter):
                 external_access=demands.flag(node["config"], "external_access"),
                 rebuild=not self.credentials.reuses(),
                 provenance=_provenance(node),
+                deciding=tuple(deciding) if self._has_own_snapshots(node) else None,
                 **demands.reuse(node["config"]),
             )
             return self._respond(self._build(build), "MERGE")
+
+    def _has_own_snapshots(self, node: Mapping[str, Any]) -> bool:
+        """Whether it is dbt's own macros that make a snapshot's SQL, of which it is known where they ask for the time."""
+        if node["config"].get("strategy") not in ("timestamp", "check"):
+            return False
+        macros = getattr(self.get_macro_resolver(), "macros", {}).values()
+        return not any(
+            _SNAPSHOT_MACROS.fullmatch(macro.name) and macro.package_name not in ("dbt", "dbt_lakehouse", "dbt_duckdb")
+            for macro in macros
+        )
 
     @available.parse(lambda *a, **k: None)
     def document(self, node: Mapping[str, Any], relation: BaseRelation) -> None:
@@ -499,6 +533,8 @@ class LakehouseAdapter(SQLAdapter):
                 return
             kind = "VIEW" if isinstance(entry, ViewEntry) else "TABLE"
             comment, columns = nodes.stale_docs(node, entry.comment, entry.columns)
+            if comment is not None or columns:
+                self.invocation.asked(None)
             if comment is not None:
                 session.execute(f"COMMENT ON {kind} {relation} IS '{self.escape_sql_string(comment)}'")
             for column, text in columns.items():
@@ -529,7 +565,9 @@ class LakehouseAdapter(SQLAdapter):
         def tell(event: Progress | LogLine) -> None:
             logger.info(f"{name}: {event}")
 
-        return self._session().build(build, tell)
+        built = self._session().build(build, tell)
+        self.invocation.asked(None if built.why_not else build)
+        return built
 
     def _log(self, sql: str) -> None:
         name = self.connections.get_thread_connection().name or ""

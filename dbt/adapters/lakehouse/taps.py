@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +18,13 @@ Method = Callable[..., Any]
 
 
 def install(adapter_class: type[LakehouseAdapter]) -> None:
-    """Put in the taps; without dbt-core (an adapter that is used by itself) there is nothing to do."""
-    runnable, run = sys.modules.get("dbt.task.runnable"), sys.modules.get("dbt.task.run")
-    if runnable is None or run is None:
+    """Put in the taps. A command that runs no nodes, or an adapter that is used by itself, has no need of them."""
+    try:
+        from dbt.task.run import RunTask
+        from dbt.task.runnable import GraphRunnableTask
+    except ImportError:
         return
-    task, running = getattr(runnable, "GraphRunnableTask", None), getattr(run, "RunTask", None)
-    if task is not None and running is not None:
-        _wrap(task, "execute_nodes", ("self",), lambda original: _execute_nodes(original, running, adapter_class))
+    _wrap(GraphRunnableTask, "execute_nodes", ("self",), lambda method: _execute_nodes(method, RunTask, adapter_class))
 
 
 def _wrap(owner: type, name: str, parameters: tuple[str, ...], make: Callable[[Method], Method]) -> None:

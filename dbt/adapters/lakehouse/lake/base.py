@@ -10,14 +10,26 @@ An embedded lake does the work in this process; a remote one sends the same call
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dbt.adapters.lakehouse.catalog.base import Catalog
 from dbt.adapters.lakehouse.catalog.model import Commit, Entry, RunRecord
 from dbt.adapters.lakehouse.jobs.job import LogLine, Progress, Resources, SchemaChange, Watch
-from dbt.adapters.lakehouse.run.values import Build, Built, Name, PythonSource, Result, RunRequest
+from dbt.adapters.lakehouse.run.values import (
+    Build,
+    Built,
+    Draft,
+    Looked,
+    Name,
+    PythonSource,
+    Recalled,
+    Result,
+    RunRequest,
+    View,
+    Wish,
+)
 from dbt.adapters.lakehouse.tables.values import Column
 
 if TYPE_CHECKING:
@@ -27,18 +39,23 @@ __all__ = [
     "Build",
     "Built",
     "Check",
+    "Draft",
     "Lake",
     "LogLine",
+    "Looked",
     "Name",
     "Progress",
     "PythonSource",
+    "Recalled",
     "Resources",
     "Result",
     "Run",
     "RunRequest",
     "SchemaChange",
     "Session",
+    "View",
     "Watch",
+    "Wish",
 ]
 
 
@@ -64,8 +81,22 @@ class Session(Protocol):
         """The columns a SELECT would give, without running it."""
         ...
 
+    def bind(self, drafts: Sequence[Draft]) -> list[Looked]:
+        """Bind the SQL of nodes before any of them runs, parents first, without data and without writing anything.
+
+        Each sees the columns of what those before it will make, and else of what stands there.
+        """
+        ...
+
     def build(self, build: Build, watch: Watch | None = None) -> Built:
         """Run a node and put its table on the run's branch; ``watch`` is told how its job goes."""
+        ...
+
+    def recall(self, wishes: Sequence[Wish]) -> list[Recalled | None]:
+        """Put in place, at once, the results of those nodes for which nothing has to be run; None for all others.
+
+        Parents come before their children, which see what was put in place for them.
+        """
         ...
 
     def create_view(self, name: Name, sql: str, **more: Any) -> Built:

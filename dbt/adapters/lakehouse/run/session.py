@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ from dbt.adapters.lakehouse.run.inputs import InputPlanner
 from dbt.adapters.lakehouse.run.state import State
 from dbt.adapters.lakehouse.run.statements import Kind, hides_reads, parse
 from dbt.adapters.lakehouse.run.tokens import split
-from dbt.adapters.lakehouse.run.values import Build, Built, Name, PythonSource, Result, Reused
+from dbt.adapters.lakehouse.run.values import Build, Built, Draft, Looked, Name, PythonSource, Recalled, Result, Reused, Wish
 from dbt.adapters.lakehouse.settings import LakeSettings
 from dbt.adapters.lakehouse.storage import folder_name
 from dbt.adapters.lakehouse.tables.values import Column, TableSpec, Written
@@ -132,6 +132,14 @@ class RunSession:
         columns = self.submit(Describe(sql=sql), self.planner.inputs(sql, *setup), self._unprepared(setup)).columns
         self._prepared.update(setup)
         return columns
+
+    def bind(self, drafts: Sequence[Draft]) -> list[Looked]:
+        """See ``lake.base.Session``."""
+        # Imported late: one session of a run does this, if any.
+        from dbt.adapters.lakehouse.run import preflight
+
+        self._refresh()
+        return preflight.look(self, drafts)
 
     def functions(self) -> list[Row]:
         """What the worker's DuckDB says of its functions; nothing where it may not be asked."""
@@ -260,7 +268,7 @@ class RunSession:
                     "rows_deleted": answer.written.rows_deleted,
                     "seconds": round(attempt.seconds, 6),
                 }
-                puts = [*self._schema_put(build.name.schema), (key, entry)]
+                puts = [*self.schema_put(build.name.schema), (key, entry)]
                 run.commit(puts, f"Build {key}", provenance, seen=seen)
                 attempt.made = entry
         return Built(
@@ -280,7 +288,7 @@ class RunSession:
         run.begin()
         reused = {"reused": dataclasses.asdict(attempt.reused)} if attempt.reused is not None else {}
         provenance = {**_provenance(build, entry.inputs, attempt), **reused}
-        run.commit([*self._schema_put(entry.schema), (key, entry)], f"Reuse {key}", provenance, seen=seen)
+        run.commit([*self.schema_put(entry.schema), (key, entry)], f"Reuse {key}", provenance, seen=seen)
 
     def prepared(self, action: Action, inputs: tuple[Input, ...], build: Build, watch: Watch | None) -> JobResult:
         """Run a build's job after its header."""
@@ -320,6 +328,25 @@ class RunSession:
             constraints=build.constraints,
         )
 
+    def recall(self, wishes: Sequence[Wish]) -> list[Recalled | None]:
+        """See ``lake.base.Session``."""
+        from dbt.adapters.lakehouse.run.recall import recall
+
+        self._refresh()
+        return recall(self, wishes)
+
+    def aside(self) -> RunSession:
+        """A session of the same run in which entries can be put in place that the run does not hear of."""
+        assert self.run is not None
+        session = self.run.session()
+        session.state = self.state.aside()
+        session.planner = InputPlanner(session.state, self.database, self.default_schema)
+        return session
+
+    def known_inputs(self, build: Build) -> dict[str, str]:
+        """What a build reads, by key: content ids of what stands there."""
+        return self.planner.keys(self.inputs(*_texts(build)))
+
     def create_view(
         self, name: Name, sql: str, *, node: str | None = None, comment: str | None = None, **more: Any
     ) -> Built:
@@ -330,7 +357,7 @@ class RunSession:
         with self.locked(run, key):
             self._refresh()
             seen = {key: self.state.own.content(key)}
-            if (same := self._same_view(name, sql, node, comment, more)) is not None:
+            if (same := self.same_view(name, sql, node, comment, more)) is not None:
                 return Built(entry=same, reused=Reused(run=None, author="", seconds=0.0))
             entry = self._view(name, sql, node, comment, more)
             provenance = {
@@ -340,11 +367,11 @@ class RunSession:
                 "sql": sql,
                 "inputs": entry.inputs,
             }
-            puts = [*self._schema_put(name.schema), (key, entry)]
+            puts = [*self.schema_put(name.schema), (key, entry)]
             run.commit(puts, f"Create view {key}", provenance, seen=seen)
         return Built(entry=entry)
 
-    def _same_view(
+    def same_view(
         self, name: Name, sql: str, node: str | None, comment: str | None, more: dict[str, Any]
     ) -> ViewEntry | None:
         """The view that stands there, if it says the same and was made over the same relations."""
@@ -441,7 +468,7 @@ class RunSession:
             constraints=build.constraints,
         )
 
-    def _schema_put(self, schema: str) -> list[tuple[Key, Entry | None]]:
+    def schema_put(self, schema: str) -> list[tuple[Key, Entry | None]]:
         """The schema's own entry, if this write is the first thing in it."""
         return [] if self.state.has_schema(schema) else [(Key(schema, ""), SchemaEntry(schema=schema))]
 
@@ -477,6 +504,7 @@ def _demands(build: Build) -> dict[str, Any]:
     return {
         "resources": build.resources,
         "external_access": build.external_access,
+        "identified": build.content_identity,
         "label": build.node or str(build.name),
     }
 
@@ -504,7 +532,6 @@ def _is_made_anew(build: Build) -> bool:
 
 def table_entry(
     name: Name, written: Written, *, node: str | None, inputs: Mapping[str, str], content: str | None = None
-        "identified": build.content_identity,
 ) -> TableEntry:
     """The catalog entry of a table as it was written."""
     return TableEntry(
@@ -521,6 +548,7 @@ def table_entry(
         node=node,
         inputs=inputs,
         content=content,
+        layout=written.layout,
     )
 
 
@@ -548,7 +576,6 @@ def _check_name(name: Name) -> None:
 def _refuse(kind: Kind) -> None:
     """Raise for statements that would be misunderstood."""
     if kind is Kind.ROLLBACK:
-        layout=written.layout,
         raise SqlError(
             "ROLLBACK is not supported: the run is the transaction, and BEGIN and COMMIT within it do nothing; "
             "raise an error to leave everything that the run wrote unpublished"

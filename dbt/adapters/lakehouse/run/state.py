@@ -33,6 +33,26 @@ class Snapshot:
                 self._entries[key] = self._catalog.lookup(self.commit, [key]).get(key)
             return self._entries.get(key)
 
+    def look_up(self, keys: Iterable[Key]) -> None:
+        """Read what stands at many keys at once."""
+        with self._lock:
+            wanted = (
+                []
+                if self._complete
+                else [key for key in keys if key not in self._entries and key.schema not in self._schemas]
+            )
+            found = self._catalog.lookup(self.commit, wanted) if wanted else {}
+            for key in wanted:
+                self._entries[key] = found.get(key)
+
+    def aside(self) -> Snapshot:
+        """The same state, in which other entries can be put in place."""
+        with self._lock:
+            other = Snapshot(self._catalog, self.commit)
+            other._entries, other._ids = dict(self._entries), dict(self._ids)
+            other._schemas, other._complete = set(self._schemas), self._complete
+            return other
+
     def content(self, key: Key) -> str | None:
         """The content id of what stands at a key."""
         with self._lock:
@@ -85,10 +105,14 @@ class State:
     def __init__(
         self, catalog: Catalog, database: str, own: Snapshot, others: dict[str, Snapshot] | None = None
     ) -> None:
-        self._catalog = catalog
+        self.catalog = catalog
         self._database = database
         self.own = own
         self._others = {} if others is None else others
+
+    def aside(self) -> State:
+        """The same state, in which other entries can be put in place under the own name."""
+        return State(self.catalog, self._database, self.own.aside(), self._others)
 
     def snapshot(self, database: str) -> Snapshot | None:
         """The state that a database name stands for; None if it is no name of this lake. Raises ``RefNotFound``."""
@@ -103,7 +127,7 @@ class State:
             if alike is not None:
                 # DuckDB's names ignore case, so that both could not be read side by side.
                 raise InvalidRef(f"refs {alike!r} and {ref!r} differ only in case; read one of them by its commit id")
-            self._others.setdefault(ref, Snapshot(self._catalog, self._catalog.resolve(ref).id))
+            self._others.setdefault(ref, Snapshot(self.catalog, self.catalog.resolve(ref).id))
         return self._others[ref]
 
     def get(self, name: Name) -> Entry | None:

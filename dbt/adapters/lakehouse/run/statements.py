@@ -353,11 +353,17 @@ def syntax_tree(sql: str) -> dict[str, Any]:
     """DuckDB's syntax tree of a SELECT; of anything else, a tree that says ``error``."""
     if "\0" in sql:  # DuckDB's texts end there, and so would the literal; as a statement it is refused
         return {"error": True}
+    tree: dict[str, Any] = json.loads(_syntax(sql))
+    return tree
+
+
+@functools.lru_cache(maxsize=64)
+def _syntax(sql: str) -> str:
+    """A syntax tree as DuckDB says it; who asks what a statement reads mostly asks for its normal form as well."""
     # A literal, since a parameter makes DuckDB import pandas to see whether it is a frame.
     literal = sql.replace("'", "''")
     found = parser().execute(f"SELECT json_serialize_sql('{literal}')").fetchone()
-    tree: dict[str, Any] = json.loads(found[0]) if found else {"error": True}
-    return tree
+    return str(found[0]) if found else '{"error": true}'
 
 
 def parser() -> duckdb.DuckDBPyConnection:

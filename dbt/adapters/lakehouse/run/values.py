@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dbt.adapters.lakehouse.catalog.model import Entry
-from dbt.adapters.lakehouse.jobs.job import PythonNeeds, Resources, SchemaChange
+from dbt.adapters.lakehouse.jobs.job import Bound, PythonNeeds, Resources, SchemaChange
 from dbt.adapters.lakehouse.settings import PublishMode
 from dbt.adapters.lakehouse.tables.values import Column, Constraints, TimeRange
 
@@ -105,7 +105,9 @@ class Build:
     is set. ``setup`` are statements to run first in the same session. ``local`` says that ``sql`` reads files of the
     caller's machine and nothing of the lake (seeds); ``file`` says which. ``resources`` and ``external_access``: see
     ``jobs.job``. With ``rebuild`` an earlier result is not looked for, but this one is kept for others, unless ``reuse`` is
-    ``never``. Without ``content_identity`` the table is not compared with others of the same rows.
+    ``never``. Without ``content_identity`` the table is not compared with others of the same rows. ``deciding`` says of a merge
+    that which rows it changes is decided by these texts (the first is a SELECT, the others are expressions), so that a time that
+    is asked for elsewhere only gets into rows that it writes.
     """
 
     name: Name
@@ -134,6 +136,7 @@ class Build:
     reuse: Reuse = "auto"
     rebuild: bool = False
     content_identity: bool = True
+    deciding: tuple[str, ...] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -149,6 +152,81 @@ class Built:
     rows_deleted: int = 0
     reused: Reused | None = None
     why_not: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A view at ``name``: what ``Session.create_view`` takes. Without ``setup``, since that may change what it says."""
+
+    name: Name
+    sql: str
+    node: str | None = None
+    comment: str | None = None
+    column_comments: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """A node's result, wanted only if nothing has to be run for it: a build, a view, or the answer of a test's query.
+
+    It counts on those of ``after``, which are other wishes.
+    """
+
+    id: str
+    after: tuple[str, ...] = ()
+    build: Build | None = None
+    view: View | None = None
+    test: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recalled:
+    """A wish that came true; of a test, with the ``failures`` that it counted when it passed.
+
+    ``placed``: it did not stand there before.
+    """
+
+    reused: Reused
+    failures: int | None = None
+    placed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A node that is going to run, as far as it is known before: what ``Session.bind`` looks at.
+
+    It makes the table or view ``name`` (or ``nothing``: a test) of the rows of ``sql``, which runs after ``setup``; its
+    columns may be known without SQL (``columns``), or ``why`` not. With ``extends`` the rows go to the table that stands
+    there, if one does, by ``on_schema_change``; ``all_columns`` says that they need all of its columns even if that is
+    ``ignore``. ``contract`` are the columns that it promises, with types as they were written. ``python`` is the code of a
+    Python model, which makes what it made last time if neither it nor the columns of what it reads (``python_reads``:
+    relations in SQL) are others now. ``tolerant``: what is not there may be made before it runs. ``outside``: it may read
+    what is outside the lake.
+    """
+
+    node: str
+    name: Name | None = None
+    makes: Literal["table", "view", "nothing"] = "nothing"
+    sql: str | None = None
+    setup: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
+    contract: tuple[Column, ...] = ()
+    extends: bool = False
+    on_schema_change: SchemaChange = "ignore"
+    all_columns: bool = False
+    python: str | None = None
+    python_reads: tuple[str, ...] = ()
+    tolerant: bool = False
+    outside: bool = False
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looked:
+    """What looking at a draft showed. ``missing`` are relations that it names in full and that nobody makes."""
+
+    bound: Bound
+    missing: tuple[Name, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

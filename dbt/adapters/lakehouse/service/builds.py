@@ -20,7 +20,7 @@ from dbt.adapters.lakehouse.errors import BadRequest, LakehouseError, ServiceErr
 from dbt.adapters.lakehouse.jobs.job import LogLine, Progress, Resources
 from dbt.adapters.lakehouse.lake.remote import wire
 from dbt.adapters.lakehouse.run.session import RunSession
-from dbt.adapters.lakehouse.run.values import Build, Built
+from dbt.adapters.lakehouse.run.values import Build, Built, Wish
 from dbt.adapters.lakehouse.service.asking import Asker
 from dbt.adapters.lakehouse.service.runs import built_before
 from dbt.adapters.lakehouse.service.threads import building
@@ -46,6 +46,16 @@ async def build(request: Request, by: Asker, do: Callable[[Callable[[RunSession]
         stack.close()
         raise
     return StreamingResponse(_events(wish, do, stack), media_type=wire.LINES)
+
+
+def permitted(by: Asker, wish: Wish) -> Wish:
+    """A wish for an earlier result, as it may be asked for: as the build itself, without what its client alone can know."""
+    if wish.build is None:
+        return wish
+    by.service.gate.check_build(by.principal, wish.build)
+    if wish.build.arrow is not None or wish.build.local:
+        raise BadRequest("what is made of the client's files cannot be recalled; build it")
+    return dataclasses.replace(wish, build=dataclasses.replace(wish.build, file=None))
 
 
 async def _events(wish: Build, do: Callable[..., Any], stack: contextlib.ExitStack) -> AsyncIterator[bytes]:

@@ -16,10 +16,10 @@ from dbt.adapters.lakehouse.catalog.model import Commit, Entry
 from dbt.adapters.lakehouse.errors import BadRequest
 from dbt.adapters.lakehouse.lake.remote import wire
 from dbt.adapters.lakehouse.run.session import RunSession
-from dbt.adapters.lakehouse.run.values import Built, RunRequest
+from dbt.adapters.lakehouse.run.values import Built, Looked, Recalled, RunRequest
 from dbt.adapters.lakehouse.service import replies
 from dbt.adapters.lakehouse.service.asking import Asker, asker
-from dbt.adapters.lakehouse.service.builds import build
+from dbt.adapters.lakehouse.service.builds import build, permitted
 from dbt.adapters.lakehouse.service.runs import HeldRun, HeldSession, built_before
 from dbt.adapters.lakehouse.service.streams import streamed
 from dbt.adapters.lakehouse.service.threads import quickly
@@ -269,6 +269,12 @@ def _add_reading(routes: APIRouter, find: _Find) -> None:
         columns, more = place.do(lambda session: session.describe(wish.sql, wish.setup))
         return replies.document(tuple[Column, ...], columns, headers=more)
 
+    @routes.post("/bind", response_model=list[Looked])
+    def bind(wish: wire.BindDrafts, place: Place = here) -> Response:
+        """What binding the SQL of nodes shows before any of them runs."""
+        looked, more = place.do(lambda session: session.bind(wish.drafts))
+        return replies.document(list[Looked], looked, headers=more)
+
     @routes.post("/lookup", response_model=Entry | None)
     def lookup(wish: wire.Lookup, place: Place = here) -> Response:
         """What stands at a name."""
@@ -309,6 +315,13 @@ def _add_writing(routes: APIRouter) -> None:
 
         built, more = place.do(work)
         return replies.document(Built, built, headers=more)
+
+    @routes.post("/recall", response_model=list[Recalled | None])
+    def recall(wish: wire.Recall, place: Place = here) -> Response:
+        """Put in place the results of those nodes for which nothing has to be run."""
+        wishes = [permitted(place.by, one) for one in wish.wishes]
+        answers, more = place.do(lambda session: session.recall(wishes))
+        return replies.document(list[Recalled | None], answers, headers=more)
 
     @routes.post("/build", response_model=wire.Event)
     async def build_table(request: Request, place: Place = here) -> Response:

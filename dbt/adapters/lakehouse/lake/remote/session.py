@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -17,7 +17,7 @@ from dbt.adapters.lakehouse.errors import JobCancelled, LakehouseError, ServiceE
 from dbt.adapters.lakehouse.jobs.job import LogLine, Progress, Watch
 from dbt.adapters.lakehouse.lake.remote import rows, wire
 from dbt.adapters.lakehouse.lake.remote.http import Body, Http
-from dbt.adapters.lakehouse.run.values import Build, Built, Name, Result
+from dbt.adapters.lakehouse.run.values import Build, Built, Draft, Looked, Name, Recalled, Result, Wish
 from dbt.adapters.lakehouse.tables.values import Column
 
 if TYPE_CHECKING:
@@ -103,6 +103,11 @@ class RemoteSession:
         )
         return columns
 
+    def bind(self, drafts: Sequence[Draft]) -> list[Looked]:
+        """See ``lake.base.Session``."""
+        looked: list[Looked] = self._ask("bind", wire.BindDrafts(drafts=tuple(drafts)), list[Looked])
+        return looked
+
     def lookup(self, name: Name) -> Entry | None:
         """See ``lake.base.Session``."""
         entry: Entry | None = self._ask("lookup", wire.Lookup(name=name), Entry | None)
@@ -119,6 +124,14 @@ class RemoteSession:
         return names
 
     # writing
+
+    def recall(self, wishes: Sequence[Wish]) -> list[Recalled | None]:
+        """See ``lake.base.Session``. What is made of files of this machine the service knows once it has their rows."""
+        if not wishes:
+            return []
+        asked = tuple(wish if wish.build is None or not wish.build.local else Wish(id=wish.id) for wish in wishes)
+        answers: list[Recalled | None] = self._ask("recall", wire.Recall(wishes=asked), list[Recalled | None])
+        return answers
 
     def create_view(self, name: Name, sql: str, **more: Any) -> Built:
         """See ``lake.base.Session``."""

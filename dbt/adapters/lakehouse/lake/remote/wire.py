@@ -20,7 +20,7 @@ from dbt.adapters.lakehouse.errors import (
     error_kinds,
 )
 from dbt.adapters.lakehouse.jobs.job import LogLine, Progress
-from dbt.adapters.lakehouse.run.values import Built, Name, RunRequest
+from dbt.adapters.lakehouse.run.values import Built, Draft, Name, RunRequest, Wish
 from dbt.adapters.lakehouse.tables.values import Column
 
 API = 1
@@ -105,6 +105,13 @@ class DescribeSelect:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BindDrafts:
+    """``Session.bind``."""
+
+    drafts: tuple[Draft, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class CreateView:
     """``Session.create_view``."""
 
@@ -116,6 +123,13 @@ class CreateView:
     setup: tuple[str, ...] = ()
     rebuild: Truth = False
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recall:
+    """``Session.recall``."""
+
+    wishes: tuple[Wish, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

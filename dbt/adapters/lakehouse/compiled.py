@@ -1,0 +1,355 @@
+"""What a node's code is compiled from, known without compiling it.
+
+dbt renders Jinja with the whole of Python behind it, so that in general only rendering tells what comes out. Most nodes name
+nothing but their parents, configuration, variables and macros that do the same. Their compiled code, and what a
+materialization of this package makes of it, are a function of what is hashed here; of all others (queries at compile time, the
+clock, the invocation) nothing is said, and dbt compiles them each time.
+
+Only names decide: each name that a template uses must be known as harmless, and so must those of the macros it may call.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+# fmt: off
+_HARMLESS = frozenset((
+    "ref", "source", "config", "this", "execute", "return", "log", "print", "doc", "tojson", "fromjson", "toyaml",
+    "fromyaml", "set", "set_strict", "zip", "zip_strict", "local_md5", "dbt_version", "project_name", "schema",
+    "database", "range", "dict", "namespace", "cycler", "joiner", "loop", "varargs", "kwargs", "caller", "true",
+    "false", "none", "True", "False", "None",
+))
+# fmt: on
+_ATTRIBUTES = {
+    "adapter": {"dispatch", "quote", "type"},
+    "modules": {"re", "itertools"},
+    "api": {"Relation", "Column"},
+    "exceptions": {"raise_compiler_error", "raise_not_implemented"},
+    "model": {"name", "alias", "schema", "database", "unique_id", "resource_type", "config", "columns", "tags", "meta"},
+    "builtins": {"ref", "source", "config"},
+}
+"""What may be used of objects that can do more."""
+_HASHED = frozenset({"var", "target", "env_var"})
+"""Names whose values are part of the key where they are used."""
+_STATE_OF_OWN_TABLE = frozenset({"is_incremental", "should_full_refresh", "should_store_failures"})
+"""Macros of dbt that ask for what the key holds anyway."""
+_UNSURE_FILTERS = frozenset({"random"})
+_KWARGS = "_dbt_generic_test_kwargs"
+
+_FIELDS = (
+    "unique_id",
+    "raw_code",
+    "language",
+    "resource_type",
+    "database",
+    "schema",
+    "alias",
+    "relation_name",
+    "original_file_path",
+    "root_path",
+    "description",
+    "column_name",
+    "attached_node",
+    "version",
+)
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a template names: plain names, names with an attribute (``adapter.quote``), names of dispatched macros, variables
+    of the environment. ``unclear`` if it uses something of which names do not tell.
+    """
+
+    plain: tuple[str, ...] = ()
+    dotted: tuple[tuple[str, str], ...] = ()
+    dispatched: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
+    unclear: bool = False
+
+
+@dataclass
+class _Reached:
+    """What a template and the macros behind it use."""
+
+    macros: set[str] = field(default_factory=set)
+    hashed: set[str] = field(default_factory=set)
+    environment: set[str] = field(default_factory=set)
+    clear: bool = True
+
+
+def named(text: str) -> Named:
+    """What a template names. One that cannot be parsed is unclear."""
+    if "{{" not in text and "{%" not in text:
+        return Named()
+    import jinja2
+    from dbt_common.clients.jinja import get_environment
+    from jinja2 import meta, nodes
+
+    try:
+        tree = get_environment(None).parse(text)
+        undeclared = meta.find_undeclared_variables(tree)
+    except (jinja2.TemplateError, NotImplementedError):
+        return Named(unclear=True)
+    dotted: set[tuple[str, str]] = set()
+    dispatched: set[str] = set()
+    environment: set[str] = set()
+    unclear = any(found.name in _UNSURE_FILTERS for found in tree.find_all(nodes.Filter))
+    attributed: set[int] = set()
+    for attribute in tree.find_all(nodes.Getattr):
+        if isinstance(attribute.node, nodes.Name) and attribute.node.name in undeclared:
+            attributed.add(id(attribute.node))
+            dotted.add((attribute.node.name, attribute.attr))
+    for call in tree.find_all(nodes.Call):
+        first = call.args[0] if call.args else None
+        literal = first.value if isinstance(first, nodes.Const) and isinstance(first.value, str) else None
+        if isinstance(call.node, nodes.Getattr) and call.node.attr == "dispatch":
+            unclear = unclear or literal is None
+            dispatched.add(literal or "")
+        elif isinstance(call.node, nodes.Name) and call.node.name == "env_var":
+            unclear = unclear or literal is None
+            environment.add(literal or "")
+    plain = {
+        found.name
+        for found in tree.find_all(nodes.Name)
+        if id(found) not in attributed and found.name in undeclared and found.ctx == "load"
+    }
+    return Named(
+        plain=tuple(sorted(plain)),
+        dotted=tuple(sorted(dotted)),
+        dispatched=tuple(sorted(dispatched)),
+        environment=tuple(sorted(environment)),
+        unclear=unclear,
+    )
+
+
+class Sources:
+    """What the nodes of a project are compiled from. ``scans`` remembers what templates name, by their hash."""
+
+    def __init__(self, manifest: Any, config: Any, flags: Any, scans: dict[str, Named]) -> None:
+        self._manifest = manifest
+        self._config = config
+        self._flags = flags
+        self._scans = scans
+        self._used: dict[str, Named] = {}
+
+    @property
+    def scans(self) -> dict[str, Named]:
+        """Those that were used."""
+        return self._used
+
+    def key(self, node: Any, *, exists: bool) -> str | None:
+        """What the node's compiled code and its build are a function of, as 64 hex digits; None if that is not known.
+
+        ``exists`` says whether a table stands at the node's name.
+        """
+        if not _is_ordinary(node):
+            return None
+        parts = self._parts(node, exists, ())
+        return None if parts is None else _hash([self._common, parts])
+
+    def is_pure(self, node: Any) -> bool:
+        """Whether compiling the node gives the same code again in this invocation."""
+        return self._parts(node, False, ()) is not None
+
+    def _parts(self, node: Any, exists: bool, above: tuple[str, ...]) -> dict[str, Any] | None:
+        if node.unique_id in above or getattr(node, "language", "sql") not in ("sql", "python"):
+            return None
+        parents = self._parents(node, above)
+        reached = _Reached() if node.language == "python" else self._reach(_templates(node))
+        if parents is None or not reached.clear:
+            return None
+        parts: dict[str, Any] = {name: getattr(node, name, None) for name in _FIELDS}
+        parts["config"] = node.config.to_dict(omit_none=True)
+        parts["columns"] = [
+            column.to_dict(omit_none=True) for column in (getattr(node, "columns", None) or {}).values()
+        ]
+        parts["constraints"] = [one.to_dict() for one in getattr(node, "constraints", None) or ()]
+        parts["parents"] = parents
+        parts["macros"] = sorted(self._macro_hash(name) for name in reached.macros)
+        parts["test"] = _test(node)
+        parts["exists"] = exists
+        for name in sorted(reached.hashed):
+            parts[name] = self._value_of(name)
+        parts["environment"] = {name: os.environ.get(name) for name in sorted(reached.environment)}
+        if node.resource_type == "seed":
+            parts["file"] = _seed_digest(node)
+        return parts
+
+    def _parents(self, node: Any, above: tuple[str, ...]) -> list[Any] | None:
+        """How the parents are named in the node's code; with all they are compiled from, if they become a part of it."""
+        found: list[Any] = []
+        for name in sorted(set(getattr(node.depends_on, "nodes", ()))):
+            parent = self._manifest.nodes.get(name) or self._manifest.sources.get(name)
+            if parent is None or getattr(parent, "defer_relation", None) is not None:
+                return None
+            if getattr(parent, "is_ephemeral_model", False):
+                inner = self._parts(parent, False, (*above, node.unique_id))
+                if inner is None:
+                    return None
+                found.append(inner)
+            else:
+                found.append([name, parent.relation_name])
+        return found
+
+    # names
+
+    def _reach(self, templates: Iterable[str]) -> _Reached:
+        reached = _Reached()
+        waiting = list(templates)
+        while waiting and reached.clear:
+            for macro in self._visit(self._scan(waiting.pop()), reached):
+                if macro not in reached.macros:
+                    reached.macros.add(macro)
+                    waiting.append(self._manifest.macros[macro].macro_sql)
+        return reached
+
+    def _scan(self, text: str) -> Named:
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        if digest not in self._used:
+            known = self._scans.get(digest)
+            self._used[digest] = named(text) if known is None else known
+        return self._used[digest]
+
+    def _visit(self, template: Named, reached: _Reached) -> Iterator[str]:
+        """The macros that a template may call; ``reached`` hears of the rest."""
+        reached.clear = reached.clear and not template.unclear
+        reached.environment.update(template.environment)
+        for name in template.plain:
+            macros = self._by_name.get(name, ())
+            if name in _STATE_OF_OWN_TABLE and len(macros) == 1:
+                continue
+            yield from macros
+            if not macros:
+                self._plain(name, reached)
+        for name, attribute in template.dotted:
+            if name in self._packages and (name, attribute) in self._by_package:
+                yield self._by_package[name, attribute]
+            elif attribute not in _ATTRIBUTES.get(name, {attribute}):
+                reached.clear = False
+            elif name not in _ATTRIBUTES:
+                self._plain(name, reached)
+        for name in template.dispatched:
+            yield from self._dispatched.get(name, ())
+
+    def _plain(self, name: str, reached: _Reached) -> None:
+        if name in _HASHED:
+            reached.hashed.add(name)
+        elif name not in _HARMLESS and name != _KWARGS:
+            reached.clear = False
+
+    @functools.cached_property
+    def _by_name(self) -> Mapping[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = {}
+        for key, macro in self._manifest.macros.items():
+            found[macro.name] = (*found.get(macro.name, ()), key)
+        return found
+
+    @functools.cached_property
+    def _by_package(self) -> Mapping[tuple[str, str], str]:
+        return {(macro.package_name, macro.name): key for key, macro in self._manifest.macros.items()}
+
+    @functools.cached_property
+    def _packages(self) -> frozenset[str]:
+        return frozenset(package for package, _ in self._by_package)
+
+    @functools.cached_property
+    def _dispatched(self) -> Mapping[str, tuple[str, ...]]:
+        """Macros by the name under which they are dispatched: ``x`` may be any ``<adapter>__x``, of which all count."""
+        found: dict[str, tuple[str, ...]] = {}
+        for key, macro in self._manifest.macros.items():
+            _, separator, rest = macro.name.partition("__")
+            if separator:
+                found[rest] = (*found.get(rest, ()), key)
+        return found
+
+    @functools.cache  # noqa: B019 # lives as long as the invocation
+    def _macro_hash(self, key: str) -> str:
+        return _hash([key, self._manifest.macros[key].macro_sql])
+
+    # what all nodes share
+
+    def _value_of(self, name: str) -> Any:
+        if name == "target":
+            return self._config.to_target_dict()
+        return self._variables if name == "var" else None
+
+    @functools.cached_property
+    def _variables(self) -> Any:
+        return [self._config.vars.to_dict(), getattr(self._config, "cli_vars", None)]
+
+    @functools.cached_property
+    def _common(self) -> str:
+        """Versions, flags, and the macros that make a build of compiled code: dbt's, this package's, what overrides them."""
+        import dbt.version
+
+        from dbt.adapters.lakehouse.__version__ import version
+
+        internal = {"dbt", "dbt_lakehouse", "dbt_duckdb"}
+        names = {macro.name for macro in self._manifest.macros.values() if macro.package_name in internal}
+        users = {key for key, macro in self._manifest.macros.items() if macro.package_name not in internal}
+        overriding = any(
+            self._manifest.macros[key].name in names or self._manifest.macros[key].name.startswith("materialization_")
+            for key in users
+        )
+        shaping = [key for key in self._manifest.macros if key not in users or overriding]
+        flags = {
+            name: str(getattr(self._flags, name, None))
+            for name in ("FULL_REFRESH", "EMPTY", "SAMPLE", "STORE_FAILURES", "EVENT_TIME_START", "EVENT_TIME_END")
+        }
+        return _hash([dbt.version.__version__, version, flags, sorted(self._macro_hash(key) for key in shaping)])
+
+
+def _is_ordinary(node: Any) -> bool:
+    """Whether what becomes of the compiled code is up to this package alone, and nothing runs beside it."""
+    if node.resource_type not in ("model", "seed", "snapshot", "test"):
+        return False
+    config = node.config
+    if getattr(config, "pre_hook", None) or getattr(config, "post_hook", None) or config.get("sql_header"):
+        return False
+    if node.resource_type == "test":
+        return config.materialized == "test" and not node.is_relational
+    strategy = node.config.get("incremental_strategy")
+    if strategy not in (None, "append", "delete+insert", "merge", "insert_overwrite"):
+        return False
+    return node.config.materialized in ("table", "view", "incremental", "seed", "snapshot", "ephemeral")
+
+
+def _templates(node: Any) -> list[str]:
+    """All that is rendered for a node's compiled code."""
+    texts = [node.raw_code or ""]
+    metadata = getattr(node, "test_metadata", None)
+    if metadata is not None:
+        texts += _texts(metadata.kwargs)
+    return texts
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner)
+
+
+def _test(node: Any) -> Any:
+    metadata = getattr(node, "test_metadata", None)
+    return None if metadata is None else metadata.to_dict()
+
+
+def _seed_digest(node: Any) -> str:
+    path = Path(node.root_path or "", node.original_file_path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,156 @@
+"""What this project's nodes were compiled to and built by, so that unchanged ones need not be compiled again.
+
+One JSON file in dbt's target folder: for each node a few entries, found by the key of what the node was compiled from
+(see ``compiled``). It is a cache: without it everything is compiled as ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import threading
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dbt.adapters.lakehouse.compiled import Named, Sources
+from dbt.adapters.lakehouse.run.values import Build, View, Wish
+
+FILE = "lakehouse_builds.json"
+_FORMAT = 1
+_VARIANTS = 4
+"""So many entries are kept for a node: it may be built for several targets by turns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remembered:
+    """What a node was compiled to, and the one thing that was then asked of the lake."""
+
+    compiled: str | None
+    wish: Wish
+
+
+class Memory:
+    """The file's content; changes are kept until ``save``. Safe for use by several threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE
+        self._lock = threading.Lock()
+        self._said: dict[str, list[Build | View | str | None]] = {}
+        self._nodes, self.scans = _load(self._path)
+        self._changed = False
+
+    def recall(self, node: str, key: str) -> Remembered | None:
+        """What is known of a node that is compiled from what ``key`` stands for."""
+        said = self._nodes.get(node, {}).get(key)
+        if said is None:
+            return None
+        try:
+            return Remembered(compiled=said["compiled"], wish=_wish(node, said))
+        except (KeyError, ValueError, TypeError):
+            return None
+
+    # while nodes run
+
+    def asked(self, node: str, what: Build | View | str | None) -> None:
+        """A node asked for a build, a view, or a test's rows (the query); None for anything else, which is not remembered."""
+        with self._lock:
+            self._said.setdefault(node, []).append(what)
+
+    def ended(self, node: str, key: str | None, compiled: str | None, *, passed: bool) -> None:
+        """A node ended; if it passed and asked for one thing alone, that is remembered."""
+        with self._lock:
+            said = self._said.pop(node, [])
+            if not passed or key is None or len(said) != 1 or said[0] is None:
+                return
+            variants = self._nodes.setdefault(node, {})
+            variants.pop(key, None)
+            variants[key] = {"compiled": compiled, **_document(said[0])}
+            while len(variants) > _VARIANTS:
+                del variants[next(iter(variants))]
+            self._changed = True
+
+    def save(self, scans: Mapping[str, Named], nodes: frozenset[str]) -> None:
+        """Write the file, if anything is new; ``scans`` and ``nodes`` are what the project has now, all else is forgotten."""
+        with self._lock:
+            if not self._changed and scans.keys() <= self.scans.keys():
+                return
+            document = {
+                "format": _FORMAT,
+                "scans": {key: dataclasses.asdict(value) for key, value in scans.items()},
+                "nodes": {name: variants for name, variants in self._nodes.items() if name in nodes},
+            }
+            self._changed = False
+        temporary = self._path.with_name(f".{FILE}.{uuid.uuid4().hex[:8]}")
+        with contextlib.suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(document))
+            temporary.replace(self._path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remembering:
+    """An invocation that remembers its nodes: their keys, taken before the first of them ran, and dbt's manifest."""
+
+    memory: Memory
+    sources: Sources
+    keys: Mapping[str, str | None]
+    manifest: Any
+
+    def asked(self, node: str, what: Build | View | str | None) -> None:
+        """See ``Memory.asked``."""
+        if node in self.keys:
+            self.memory.asked(node, what)
+
+    def ended(self, node: str, *, passed: bool) -> None:
+        """See ``Memory.ended``."""
+        if node in self.keys:
+            compiled = getattr(self.manifest.nodes.get(node), "compiled_code", None)
+            self.memory.ended(node, self.keys[node], compiled, passed=passed)
+
+    def save(self) -> None:
+        """Write down what is new."""
+        self.memory.save(self.sources.scans, frozenset(self.manifest.nodes))
+
+
+def _load(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Named]]:
+    """Nodes and scans of the file; nothing where it is missing, of another format, or broken."""
+    try:
+        document = json.loads(path.read_text())
+        if document["format"] != _FORMAT:
+            return {}, {}
+        return dict(document["nodes"]), {key: _named(value) for key, value in document["scans"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}, {}
+
+
+def _named(value: Mapping[str, Any]) -> Named:
+    return Named(
+        plain=tuple(value["plain"]),
+        dotted=tuple((name, attribute) for name, attribute in value["dotted"]),
+        dispatched=tuple(value["dispatched"]),
+        environment=tuple(value["environment"]),
+        unclear=bool(value["unclear"]),
+    )
+
+
+def _document(said: Build | View | str) -> dict[str, Any]:
+    if isinstance(said, str):
+        return {"test": said}
+    from dbt.adapters.lakehouse.lake.remote import wire
+
+    kind = "build" if isinstance(said, Build) else "view"
+    return {kind: wire.dump(type(said), said).decode()}
+
+
+def _wish(node: str, said: Mapping[str, Any]) -> Wish:
+    from dbt.adapters.lakehouse.lake.remote import wire
+
+    if "test" in said:
+        return Wish(id=node, test=said["test"])
+    if "view" in said:
+        return Wish(id=node, view=wire.adapter(View).validate_json(said["view"]))
+    return Wish(id=node, build=wire.adapter(Build).validate_json(said["build"]))
