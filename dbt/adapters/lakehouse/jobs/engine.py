@@ -89,21 +89,18 @@ class Engine:
         moved = False
         for item in inputs:
             name = (item.database, item.schema, item.name)
-            identity = (
-                (
-                    item.metadata_location or "",
-                    "table" if not item.is_view else "view",
-                    *(c.name + c.type for c in item.columns),
-                    *name,
-                )
-                if item.sql is None
-                else ("view", item.sql, *name)
-            )
+            identity = _identity(item)
             # A view is bound anew when anything below it may have moved, since DuckDB remembers the types it saw.
             if self._bound.get(_folded(name)) != identity or (moved and item.sql is not None):
                 self._bind_one(item, name)
                 self._bound[_folded(name)] = identity
                 moved = True
+
+    def put(self, item: Input) -> None:
+        """Let one more input stand in the databases, in the place of what is bound under its name."""
+        name = (item.database, item.schema, item.name)
+        self._bind_one(item, name)
+        self._bound[_folded(name)] = _identity(item)
 
     def _bind_one(self, item: Input, name: _BoundName) -> None:
         self.ensure_schema(item.database, item.schema)
@@ -134,6 +131,14 @@ class Engine:
     def close(self) -> None:
         """Stop DuckDB and remove what it spilled."""
         self.instance.close()
+
+
+def _identity(item: Input) -> tuple[str, ...]:
+    name = (item.database, item.schema, item.name)
+    if item.sql is not None:
+        return ("view", item.sql, *name)
+    kind = "view" if item.is_view else "table"
+    return (item.metadata_location or "", kind, *(column.name + column.type for column in item.columns), *name)
 
 
 def _select(item: Input) -> str:

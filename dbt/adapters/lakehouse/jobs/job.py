@@ -202,7 +202,69 @@ class Join:
     kind: Literal["join"] = "join"
 
 
-Action = Query | Describe | Create | Append | Edit | Alter | Stage | Join
+Place = tuple[str, str, str]
+"""Database, schema and name of a relation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sketch:
+    """A relation as it stands, or a node as it is going to run: as much of it as binding SQL takes.
+
+    It is at ``place`` once it ran (None: a test, say). Its columns are ``columns``, or those of ``sql``, which reads the
+    relations at ``reads``; a ``why`` says that neither is known. ``setup`` are statements that run before it, ``contract``
+    the columns that it promises. With ``base`` its rows go to the table of that metadata location, by ``on_schema_change``,
+    which counts where it is ``ignore`` only with ``all_columns``. With ``unless_moved`` its ``columns`` are right only if
+    those of all that it reads are what they were. ``tolerant`` says that what is not there may be made before it runs;
+    ``doubtful`` that no error of its binding proves that it will fail.
+    """
+
+    node: str
+    place: Place | None = None
+    makes: Literal["table", "view", "nothing"] = "nothing"
+    sql: str | None = None
+    columns: tuple[Column, ...] = ()
+    reads: tuple[Place, ...] = ()
+    setup: tuple[str, ...] = ()
+    contract: tuple[Column, ...] = ()
+    base: str | None = None
+    on_schema_change: SchemaChange = "ignore"
+    all_columns: bool = False
+    unless_moved: bool = False
+    tolerant: bool = False
+    doubtful: bool = False
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bind:
+    """Bind the SQL of ``drafts``, in this order, without data.
+
+    Each sees what those before it will make, and else what is ``standing``.
+    """
+
+    drafts: tuple[Sketch, ...]
+    standing: tuple[Sketch, ...] = ()
+    kind: Literal["bind"] = "bind"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """What binding a node's SQL showed: its columns, or what is wrong (``error``), or ``why`` that cannot be told.
+
+    ``line`` is the line of the SQL that DuckDB names. ``promised`` are the columns of its contract with DuckDB's names of
+    their types, where they differ from ``columns``. With ``waits`` it could not be looked at because of what it reads.
+    """
+
+    node: str
+    columns: tuple[Column, ...] = ()
+    promised: tuple[Column, ...] = ()
+    error: str = ""
+    line: int | None = None
+    why: str = ""
+    waits: bool = False
+
+
+Action = Query | Describe | Create | Append | Edit | Alter | Stage | Join | Bind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +288,7 @@ class Job:
     resources: Resources = field(default_factory=Resources)
     label: str = "query"
     external_access: bool = False
+    identified: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,11 +344,11 @@ Watch = Callable[[Progress | LogLine], None]
 
 @dataclass(frozen=True, kw_only=True)
 class JobResult:
-    """What came of a job: a written table, staged rows, or columns with rows (or an Arrow table), or a count of changed rows.
+    """What came of a job: a written table, staged rows, columns with rows (or an Arrow table), a count of changed rows, or
+    what binding showed.
 
     ``phases`` say what its time went into.
     """
-    identified: bool = True
 
     written: Written | None = None
     staged: Staged | None = None
@@ -293,6 +356,7 @@ class JobResult:
     rows: Sequence[tuple[Any, ...]] = ()
     arrow: Any = None
     rows_affected: int | None = None
+    bound: tuple[Bound, ...] = ()
     phases: tuple[Phase, ...] = ()
 
 

@@ -14,7 +14,7 @@ import contextlib
 import dataclasses
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ import duckdb
 from dbt.adapters.lakehouse.errors import ConfigError, SandboxError
 from dbt.adapters.lakehouse.jobs.engine import Engine
 from dbt.adapters.lakehouse.jobs.instance import Instance, text
-from dbt.adapters.lakehouse.jobs.job import Alter, Append, Create, Describe, Edit, Job, Join, Query, Stage
+from dbt.adapters.lakehouse.jobs.job import Alter, Append, Bind, Create, Describe, Edit, Job, Join, Query, Stage
 from dbt.adapters.lakehouse.jobs.luggage import Luggage
 from dbt.adapters.lakehouse.jobs.permitted import Rules, others, settings_in
 from dbt.adapters.lakehouse.jobs.tokens import split, tokenize
@@ -161,6 +161,10 @@ class Sandbox:
                 rules.expression(column.type, f"a type of {item.schema}.{item.name}")
         _check_action(rules, connection, job)
 
+    def reading(self, connection: duckdb.DuckDBPyConnection) -> Callable[[str], None]:
+        """What refuses SQL that is no SELECT of a job's own inputs."""
+        return lambda sql: self._rules.select(connection, sql)
+
     def run_setup(self, connection: duckdb.DuckDBPyConnection, sql: str) -> None:
         """Run a statement before a job. One that changes a setting has been heeded when the DuckDB was made."""
         for statement in others(sql):
@@ -290,6 +294,11 @@ def _check_action(rules: Rules, connection: duckdb.DuckDBPyConnection, job: Job)
             rules.statements(connection, action.sql)
         case Describe():
             rules.select(connection, action.sql)
+        case Bind():
+            # Each piece of SQL is looked at when its turn comes.
+            for sketch in (*action.standing, *action.drafts):
+                for column in (*sketch.columns, *sketch.contract):
+                    rules.expression(column.type, f"a type of {sketch.node}")
         case Alter():
             _check_alterations(rules, action)
         case Create():

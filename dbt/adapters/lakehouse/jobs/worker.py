@@ -18,6 +18,7 @@ from dbt.adapters.lakehouse.jobs.engine import Engine, duckdb_errors, qualified,
 from dbt.adapters.lakehouse.jobs.job import (
     Alter,
     Append,
+    Bind,
     Create,
     Describe,
     Edit,
@@ -278,6 +279,15 @@ class Worker:
                     return JobResult(staged=_stage(cursor, action, sql))
             case Join():
                 return JobResult(written=_join(cursor, action))
+            case Bind():
+                return self._bind(cursor, action)
+
+    def _bind(self, cursor: duckdb.DuckDBPyConnection, action: Bind) -> JobResult:
+        # Imported late: one job of a run does this, if any.
+        from dbt.adapters.lakehouse.jobs import binding
+
+        check = self._sandbox.reading(cursor) if self._sandbox is not None else None
+        return JobResult(bound=binding.bind(self._engine, cursor, action, check))
 
     def _write(
         self, cursor: duckdb.DuckDBPyConnection, action: Create | Append, write: Callable[[str], Written]
