@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import itertools
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -45,6 +46,13 @@ FUNCTIONS_SQL = (
 
 _COMPUTING = frozenset({"range", "generate_series", "unnest", "repeat", "repeat_row", "json_each", "json_tree"})
 _TIMES = ("DATE", "TIME")
+_OTHERWISE = {
+    "age": Nature.TIME,
+    "current_localtime": Nature.TIME,
+    "current_localtimestamp": Nature.TIME,
+    "current_setting": Nature.SESSION,
+}
+"""Where what DuckDB tells is not so: it calls these consistent. (``age`` of two times is a difference, see ``normal``.)"""
 
 Row = tuple[str, str, str | None, str | None, str | None]
 
@@ -60,7 +68,8 @@ class Functions:
             if kind in ("macro", "table_macro"):
                 self._macros.setdefault(name, []).append(definition or "")
             elif kind in ("scalar", "aggregate"):
-                self._scalar[name] = max(self._scalar.get(name, Nature.PURE), _nature(stability, returned))
+                nature = _OTHERWISE.get(name, _nature(stability, returned))
+                self._scalar[name] = max(self._scalar.get(name, Nature.PURE), nature)
             else:
                 self._table[name] = Nature.PURE if name in _COMPUTING else Nature.OUTSIDE
 
@@ -86,10 +95,12 @@ class Functions:
     def in_text(self, text: str) -> list[Called]:
         """Calls, as far as tokens show them, that are not pure; names that are no function here count as columns."""
         found: dict[str, Called] = {}
-        for token in tokenize(text):
-            if not token.is_name:
-                continue
+        tokens = tokenize(text)
+        for token, following in itertools.zip_longest(tokens, tokens[1:]):
             name = token.name.lower()
+            if not token.is_name or (name in _OTHERWISE and (following is None or following.text != "(")):
+                # ``age`` is a good name for a column.
+                continue
             nature = max(self.scalar(name), self._table.get(name, Nature.PURE), value_nature(name))
             if nature is Nature.UNKNOWN:
                 nature = max(self._table.get(name, Nature.PURE), value_nature(name))

@@ -58,11 +58,16 @@ def _look_at(node: dict[str, Any], found: Normal, ctes: set[str], label: Label) 
         case "TABLE_FUNCTION":
             found.table_calls.add(node["function"]["function_name"])
             node["function"]["in_from"] = True
-        case "FUNCTION" if not node.get("in_from"):
+        case "FUNCTION" if not (node.get("in_from") or _is_difference(node)):
             found.calls.add(node["function_name"])
         case "COLUMN_REF":
             _column(node, found, label)
     found.samples = found.samples or bool(node.get("sample"))
+
+
+def _is_difference(node: dict[str, Any]) -> bool:
+    """Whether this is ``age`` of two times; that of one counts from today."""
+    return bool(node["function_name"] == "age" and len(node["children"]) > 1)
 
 
 def _relation(node: dict[str, Any], found: Normal, ctes: set[str], label: Label) -> None:
