@@ -20,6 +20,7 @@ from dbt.adapters.lakehouse.jobs.job import Resources
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
 from dbt.adapters.lakehouse.run import fingerprint, reuse
 from dbt.adapters.lakehouse.run.lifecycle import LakeRun
+from dbt.adapters.lakehouse.run.python_parts import look_at
 from dbt.adapters.lakehouse.run.session import RunSession
 from dbt.adapters.lakehouse.run.values import Build, Built, FileSource, Name, PythonSource
 from dbt.adapters.lakehouse.settings import PublishMode
@@ -404,9 +405,59 @@ def test_python_that_may_depend_on_more_runs_again(run, tmp_path, extra, query, 
     assert any(why in reason for reason in built.why_not), built.why_not
 
 
-def test_modules_of_the_project_count(tmp_path):
-    from dbt.adapters.lakehouse.run import python_parts
+@pytest.mark.parametrize(
+    ("head", "files", "changed"),
+    [
+        ("from lib.rates import X", {"lib/rates.py": "X = 1"}, {"lib/rates.py": "X = 22"}),
+        ("import lib.rates", {"lib/__init__.py": "", "lib/rates.py": "X = 1"}, {"lib/rates.py": "X = 22"}),
+        ("from pack import X", {"pack/__init__.py": "from .a import X", "pack/a.py": "X = 1"}, {"pack/a.py": "X = 22"}),
+        ("def f():\n    import late", {"late.py": "from later import *", "later.py": "X = 1"}, {"later.py": "X = 22"}),
+    ],
+)
+def test_modules_of_any_shape_count(tmp_path, head, files, changed):
+    source = PythonSource(code=f"{head}\ndef model(dbt, s): ...", path=str(tmp_path / "models" / "p.py"))
+    write(tmp_path, {"dbt_project.yml": "", **files})
+    first = look_at(source, "p")
+    assert first.obstacles == ()
+    write(tmp_path, changed)
+    assert fingerprint.differences(first.parts, look_at(source, "p").parts)
 
+
+@pytest.mark.parametrize(
+    ("head", "files", "why"),
+    [
+        ("import chance", {"chance.py": "import random"}, "its module chance names random, which is left to chance"),
+        (
+            "from net import x",
+            {"net.py": "import deep", "deep.py": "open('f')"},
+            "names open, which is not in the lake",
+        ),
+        ("import elsewhere_9", {"lib/elsewhere_9.py": ""}, "imports elsewhere_9, which is not found from here"),
+        ("import importlib\nm = importlib.import_module('m')", {"m.py": ""}, "which runs code that cannot be seen"),
+        ("m = __import__('m')", {"m.py": ""}, "which runs code that cannot be seen"),
+        ("import os\nn = os.getpid()", {}, "names getpid, which is not in the lake"),
+    ],
+)
+def test_what_modules_depend_on_is_in_the_way(tmp_path, head, files, why):
+    source = PythonSource(code=f"{head}\ndef model(dbt, s): ...", path=str(tmp_path / "models" / "p.py"))
+    write(tmp_path, {"dbt_project.yml": "", **files})
+    assert any(why in reason for reason in look_at(source, "p").obstacles), look_at(source, "p").obstacles
+
+
+def test_the_time_and_sql_in_modules_are_found(tmp_path):
+    write(tmp_path, {"dbt_project.yml": "", "m.py": "import time\nQ = 'select random()'\n"})
+    found = look_at(PythonSource(code="import m", path=str(tmp_path / "models" / "p.py")), "p")
+    assert found.time == ("its module m names time, which depends on the time",)
+    assert found.sql == ("select random()",)
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+
+
+def test_modules_of_the_project_count(tmp_path):
     (tmp_path / "dbt_project.yml").touch()
     (tmp_path / "models").mkdir()
     (tmp_path / "rates.py").write_text("import factors\nRATE = 2\n")
@@ -414,12 +465,12 @@ def test_modules_of_the_project_count(tmp_path):
     source = PythonSource(
         code="import rates, pandas, json\ndef model(dbt, s): ...", path=str(tmp_path / "models" / "p.py")
     )
-    first = python_parts.look_at(source, "p").parts
+    first = look_at(source, "p").parts
     assert set(first) == {"python", "module rates", "package pandas"}
     (tmp_path / "factors.py").write_text("FACTOR = 1  # as agreed\n")
-    assert python_parts.look_at(source, "p").parts == first
+    assert look_at(source, "p").parts == first
     (tmp_path / "factors.py").write_text("FACTOR = 2\n")
-    assert fingerprint.differences(first, python_parts.look_at(source, "p").parts).keys() == {"module rates"}
+    assert fingerprint.differences(first, look_at(source, "p").parts).keys() == {"module rates"}
 
 
 def test_what_a_failed_run_made_is_reused_by_a_run_that_asks_for_it(run, open_run, lake):

@@ -20,11 +20,29 @@ from pathlib import Path
 from dbt.adapters.lakehouse.run.values import PythonSource
 
 _POSTFIX = "# This part is user provided model code"
-_CHANCE = frozenset({"random", "secrets", "uuid", "urandom", "uuid1", "uuid4", "default_rng", "sample", "shuffle"})
+_CHANCE = frozenset(
+    {"random", "secrets", "uuid", "urandom", "uuid1", "uuid4", "default_rng", "sample", "shuffle", "hash"}
+)
 _TIME = frozenset({"now", "today", "utcnow", "time", "time_ns", "monotonic", "perf_counter"})
 _OUTSIDE = frozenset(
-    {"open", "environ", "getenv", "urlopen", "requests", "httpx", "socket", "subprocess", "connect", "glob", "iterdir"}
+    {
+        *(
+            "open",
+            "environ",
+            "getenv",
+            "urlopen",
+            "requests",
+            "httpx",
+            "socket",
+            "subprocess",
+            "connect",
+            "glob",
+            "iterdir",
+        ),
+        *("listdir", "scandir", "rglob", "getpid", "getcwd", "cwd", "gethostname"),
+    }
 )
+_HIDING = frozenset({"import_module", "__import__", "runpy", "exec", "eval", "spec_from_file_location"})
 _READERS = ("read_", "scan_", "from_csv")
 
 
@@ -66,23 +84,46 @@ def look_at(source: PythonSource, target: str) -> Known:
     parts = {"python": version}
     if source.packages:
         parts["packages"] = ", ".join(sorted(source.packages))
+    lost: list[str] = []
+    everything = [("its code", seen)]
     for module in sorted(seen.imports):
-        parts.update(_module(module, Path(source.path)))
-    names = seen.names | seen.imports
+        files = _project_files(module, Path(source.path))
+        if files:
+            parts[f"module {module}"] = _text_of(files)
+            inner = _see_files(files)
+            everything.append((f"its module {module}", inner))
+            installed = {name for name in inner.imports if not _project_files(name, min(files))}
+        else:
+            installed = {module}
+        for name in sorted(installed - sys.stdlib_module_names):
+            known = _version(name)
+            parts[f"package {name}"] = known or "not found"
+            if known is None and not source.packages:
+                lost.append(f"its code imports {name}, which is not found from here")
     return Known(
         parts=parts,
-        obstacles=(
-            *(f"its code names {name}, which is left to chance" for name in sorted(names & _CHANCE)),
-            *(f"its code names {name}, which is not in the lake" for name in sorted(names) if _is_outside(name)),
+        obstacles=(*(why for where, one in everything for why in _obstacles(where, one)), *lost),
+        time=tuple(
+            f"{where} names {name}, which depends on the time"
+            for where, one in everything
+            for name in sorted(one.names & _TIME)
         ),
-        time=tuple(f"its code names {name}, which depends on the time" for name in sorted(seen.names & _TIME)),
-        sql=tuple(text for text in seen.texts if {"select", "from"} & set(text.lower().split())),
+        sql=tuple(
+            text for _, one in everything for text in one.texts if {"select", "from"} & set(text.lower().split())
+        ),
         reads_itself=seen.itself,
     )
 
 
-def _is_outside(name: str) -> bool:
-    return name in _OUTSIDE or name.startswith(_READERS)
+def _obstacles(where: str, seen: _Seen) -> Iterator[str]:
+    names = seen.names | seen.imports
+    for name in sorted(names & _CHANCE):
+        yield f"{where} names {name}, which is left to chance"
+    for name in sorted(names):
+        if name in _OUTSIDE or name.startswith(_READERS):
+            yield f"{where} names {name}, which is not in the lake"
+    for name in sorted(names & _HIDING):
+        yield f"{where} names {name}, which runs code that cannot be seen"
 
 
 def _see(tree: ast.AST, target: str) -> _Seen:
@@ -106,87 +147,81 @@ def _see(tree: ast.AST, target: str) -> _Seen:
     return seen
 
 
-def _module(name: str, model: Path) -> dict[str, str]:
-    """A module as a part: a file of the project by its text, anything installed by its version."""
-    if name in sys.stdlib_module_names or name == "__future__":
-        return {}
-    file = _file_of(name, model)
-    if file is None:
-        return {f"module {name}": "not found"}
-    if not _is_installed(file):
-        return {f"module {name}": _text_of(file)}
-    return {f"package {name}": _version(name)}
+def _see_files(files: Iterable[Path]) -> _Seen:
+    """What several files name, together."""
+    total = _Seen()
+    for file in files:
+        try:
+            seen = _see(ast.parse(file.read_text(encoding="utf-8")), "\0")
+        except (SyntaxError, ValueError):
+            continue
+        total.names |= seen.names
+        total.imports |= seen.imports
+        total.texts += seen.texts
+    return total
 
 
-def _file_of(name: str, model: Path) -> Path | None:
-    for folder in _project_folders(model):
-        for candidate in (folder / f"{name}.py", folder / name / "__init__.py"):
-            if candidate.is_file():
-                return candidate
-    try:
-        found = importlib.util.find_spec(name)
-    except (ImportError, ValueError):
-        return None
-    if found is None:
-        return None
-    if found.origin and found.origin not in ("built-in", "frozen", "namespace"):
-        return Path(found.origin)
-    places = list(found.submodule_search_locations or ())
-    return Path(places[0]) if places else None
-
-
-def _project_folders(model: Path) -> Iterator[Path]:
-    for folder in model.parents:
-        yield folder
-        if (folder / "dbt_project.yml").is_file():
-            return
-
-
-def _text_of(file: Path) -> str:
-    """The hash of a module of the project, with all of the project that it imports."""
-    total = hashlib.sha256()
-    for one in sorted(_with_imports(file)):
-        total.update(normal(one.read_text(encoding="utf-8")).encode() + b"\0")
-    return total.hexdigest()
-
-
-def _with_imports(file: Path) -> set[Path]:
+def _project_files(name: str, importer: Path) -> frozenset[Path]:
+    """The files of the project that importing a module may run; none if it is not of the project."""
     found: set[Path] = set()
-    todo = {file}
+    todo = [(name, importer)]
+    done: set[str] = set()
     while todo:
-        one = todo.pop()
-        files = set(one.parent.rglob("*.py")) if one.name == "__init__.py" else {one}
+        module, of = todo.pop()
+        files = _files_of(module, of) - found if module not in sys.stdlib_module_names else set()
         found |= files
-        for name in sorted(_imports(files)):
-            inner = _file_of(name, one) if name not in sys.stdlib_module_names else None
-            if inner is not None and inner.suffix == ".py" and not _is_installed(inner) and inner not in found:
-                todo.add(inner)
-    return found
+        done.add(module)
+        todo += [(inner, file) for file in files for inner in sorted(_see_files([file]).imports - done)]
+    return frozenset(found)
+
+
+def _files_of(name: str, importer: Path) -> set[Path]:
+    """A module's own files, with all of its package."""
+    for folder in _project_folders(importer):
+        if (folder / f"{name}.py").is_file():
+            return {folder / f"{name}.py"}
+        if files := set((folder / name).rglob("*.py")):
+            return files
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return set()
+    places = [Path(place) for place in (spec.submodule_search_locations or ())] if spec is not None else []
+    files = {file for place in places for file in place.rglob("*.py") if not _is_installed(place)}
+    if not places and spec is not None and spec.has_location and spec.origin and not _is_installed(Path(spec.origin)):
+        files.add(Path(spec.origin))
+    return {file for file in files if file.suffix == ".py"}
+
+
+def _project_folders(importer: Path) -> list[Path]:
+    """The folders of the project around a file, nearest first."""
+    folders = list(importer.parents)
+    root = next((at for at, folder in enumerate(folders) if (folder / "dbt_project.yml").is_file()), 0)
+    return folders[: root + 1]
 
 
 def _is_installed(file: Path) -> bool:
     return bool({"site-packages", "dist-packages"} & set(file.parts))
 
 
-def _imports(files: Iterable[Path]) -> set[str]:
-    found: set[str] = set()
-    for file in files:
-        try:
-            found |= _see(ast.parse(file.read_text(encoding="utf-8")), "\0").imports
-        except (SyntaxError, ValueError):
-            continue
-    return found
+def _text_of(files: Iterable[Path]) -> str:
+    """The hash of what files say."""
+    total = hashlib.sha256()
+    for one in sorted(files):
+        total.update(normal(one.read_text(encoding="utf-8")).encode() + b"\0")
+    return total.hexdigest()
 
 
-def _version(module: str) -> str:
+def _version(module: str) -> str | None:
+    """The version of the distribution that a module is of; None if there is none here."""
     try:
         return importlib.metadata.version(module)
     except importlib.metadata.PackageNotFoundError:
-        distributions = _distributions().get(module) or [module]
-        try:
-            return importlib.metadata.version(distributions[0])
-        except importlib.metadata.PackageNotFoundError:
-            return "unknown"
+        distributions = _distributions().get(module)
+    try:
+        return importlib.metadata.version(distributions[0]) if distributions else None
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 @functools.cache
