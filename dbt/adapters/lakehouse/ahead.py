@@ -1,4 +1,4 @@
-"""What is done before dbt runs the first node: results that are known are put in place.
+"""What is done before dbt runs the first node: results that are known are put in place, and what would break is said.
 
 A node whose code need not be compiled again (see ``compiled``, ``memory``) and whose result is known never enters dbt's queue:
 its result is reported as dbt's runners report theirs, and dbt goes on with the others.
@@ -18,6 +18,7 @@ from dbt.adapters.events.logging import AdapterLogger
 from dbt_common.events.functions import fire_event
 from dbt_common.exceptions import DbtBaseException
 
+from dbt.adapters.lakehouse import preflight
 from dbt.adapters.lakehouse.compiled import Sources
 from dbt.adapters.lakehouse.connections import ReusedResponse
 from dbt.adapters.lakehouse.errors import LakehouseError
@@ -31,9 +32,10 @@ logger = AdapterLogger("Lakehouse")
 
 
 def of_nodes(task: Any, adapter: LakehouseAdapter) -> None:
-    """``task`` is dbt's, about to run the nodes of its queue."""
+    """``task`` is dbt's, about to run the nodes of its queue. Raises ``DbtRuntimeError`` if they are not to run."""
     if adapter.credentials.reuses() and _is_plain(task):
         recall(task, adapter)
+    preflight.before_nodes(task, adapter, _in_order(task))
 
 
 def _is_plain(task: Any) -> bool:

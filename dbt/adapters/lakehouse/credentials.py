@@ -27,6 +27,7 @@ class LakehouseCredentials(Credentials):
     from_branch: str | None = None
     publish: str | None = None
     reuse: Any = None
+    preflight: Any = None
     isolation: str | None = None
     executor: str | None = None
     service: str | None = None
@@ -90,3 +91,12 @@ class LakehouseCredentials(Credentials):
         if said not in ("", "on", "off", "true", "false", "1", "0"):
             raise DbtRuntimeError(f"LAKEHOUSE_REUSE is {said!r}; on or off is right")
         return said in ("on", "true", "1") if said else self.reuse is not False
+
+    def preflight_mode(self) -> str:
+        """``error``, ``warn`` or ``off``: LAKEHOUSE_PREFLIGHT, else ``preflight``, else ``error``."""
+        said = os.environ.get("LAKEHOUSE_PREFLIGHT", "").strip().lower()
+        if said not in ("", *profile.PREFLIGHT):
+            raise DbtRuntimeError(f"LAKEHOUSE_PREFLIGHT is {said!r}; {', '.join(profile.PREFLIGHT)} are known")
+        if said:
+            return said
+        return "off" if self.preflight is False else self.preflight or "error"

@@ -79,7 +79,7 @@ class LakehouseAdapter(SQLAdapter):
         super().__init__(config, mp_context)
         self._lake: Lake | None = None
         self._lake_lock = threading.Lock()
-        self._warned: set[str] = set()
+        self.warned: set[str] = set()
         self.invocation = Invocation(self.credentials, self.lake, self._target_path, self._python_needs)
         self.connections.session_source = self.invocation.session
         self.connections.asked = self.invocation.asked
@@ -350,11 +350,7 @@ class LakehouseAdapter(SQLAdapter):
     ) -> AdapterResponse:
         """Make or replace a table from a seed's file, with the types that dbt found or that ``column_types`` says."""
         config = node["config"]
-        overrides = config.get("column_types") or {}
-        columns = [
-            (name, overrides.get(name) or self.convert_type(agate_table, index) or "VARCHAR")
-            for index, name in enumerate(agate_table.column_names)
-        ]
+        columns = self.seed_columns(config, agate_table)
         path = str(Path(node["root_path"], node["original_file_path"]))
         code = nodes.seed_sql(
             path,
@@ -371,6 +367,14 @@ class LakehouseAdapter(SQLAdapter):
                 file=nodes.seed_file(path, code),
             )
             return self._respond(self._build(seed), "INSERT")
+
+    def seed_columns(self, config: Mapping[str, Any], agate_table: agate.Table) -> list[tuple[str, str]]:
+        """Names and types of a seed's columns: as ``column_types`` says, or as dbt found them."""
+        overrides = config.get("column_types") or {}
+        return [
+            (name, overrides.get(name) or self.convert_type(agate_table, index) or "VARCHAR")
+            for index, name in enumerate(agate_table.column_names)
+        ]
 
     @available.parse(lambda *a, **k: AdapterResponse("OK"))
     def build_incremental(
@@ -390,6 +394,9 @@ class LakehouseAdapter(SQLAdapter):
             existing = self._session().lookup(create.name)
             anew = full_refresh and not self.invocation.has_batches(node["unique_id"])
             if not isinstance(existing, TableEntry) or anew:
+                time = nodes.batch_range(node) if strategy == "microbatch" else None
+                if time is not None:
+                    create = dataclasses.replace(change, batch=self.invocation.batch(node["unique_id"], time))
                 return self._respond(self._build(create))
             if strategy == "append":
                 return self._respond(self._build(dataclasses.replace(change, mode="append")), "INSERT")
@@ -638,8 +645,8 @@ class LakehouseAdapter(SQLAdapter):
     @available
     def warn_once(self, message: str) -> None:
         """Warn once an invocation."""
-        if message not in self._warned:
-            self._warned.add(message)
+        if message not in self.warned:
+            self.warned.add(message)
             logger.warning(message)
 
     @available

@@ -298,6 +298,16 @@ def _publish(key: str, value: object) -> None:
     _one_of(key, value, [mode.value for mode in PublishMode])
 
 
+PREFLIGHT = ("error", "warn", "off")
+"""What is done about what would break: nothing is run, it is said, or nobody looks."""
+
+
+def _preflight(key: str, value: object) -> None:
+    # YAML reads a bare off as false.
+    if value is not False:
+        _one_of(key, value, list(PREFLIGHT))
+
+
 def _isolation(key: str, value: object) -> None:
     if value == "serializable":
         raise _wrong(key, value, "serializable runs are not available in this version; snapshot is")
@@ -378,6 +388,7 @@ _CHECKS: dict[str, Callable[[str, object], object]] = {
     "from_branch": _branch,
     "publish": _publish,
     "reuse": _flag,
+    "preflight": _preflight,
     "isolation": _isolation,
     "executor": _executor,
     "service": _service,

@@ -83,14 +83,17 @@ class _Binding:
             if draft.unless_moved and any(_fold(place) in self._moved for place in draft.reads):
                 return Bound(node=draft.node, why="its inputs have other columns now", waits=True)
             return Bound(node=draft.node, columns=draft.columns)
+        # Without what stands before it, which those who put it in parentheses cut off, too.
+        sql = draft.sql.strip()
+        above = draft.sql[: draft.sql.find(sql)].count("\n")
         try:
-            return self._bound(draft, draft.sql)
+            return self._bound(draft, sql)
         except (SchemaMismatch, UnsupportedType) as error:
             return Bound(node=draft.node, error=str(error))
         except SandboxError as error:
             return Bound(node=draft.node, why=f"the sandbox says: {error}")
         except duckdb.Error as error:
-            return _judged(draft, error)
+            return _judged(draft, error, above)
 
     # one draft
 
@@ -242,8 +245,8 @@ class _Binding:
         return True
 
 
-def _judged(draft: Sketch, error: duckdb.Error) -> Bound:
-    """What an error of DuckDB's binder says of a draft."""
+def _judged(draft: Sketch, error: duckdb.Error, above: int) -> Bound:
+    """What an error of DuckDB's binder says of a draft; ``above`` are the lines before those that DuckDB saw."""
     text = str(error)
     certain = isinstance(error, duckdb.BinderException | duckdb.CatalogException | duckdb.ParserException)
     if not certain or draft.doubtful or any(word in text for word in _UNCERTAIN):
@@ -251,9 +254,8 @@ def _judged(draft: Sketch, error: duckdb.Error) -> Bound:
     if draft.tolerant and _ABSENT.match(text):
         return Bound(node=draft.node, why=RESULTS_OF_HOOKS)
     line = _LINE.search(text)
-    return Bound(
-        node=draft.node, error=_LINE.sub("", text).strip(), line=int(line.group(1)) if line is not None else None
-    )
+    number = int(line.group(1)) + above if line is not None else None
+    return Bound(node=draft.node, error=_LINE.sub("", text).strip(), line=number)
 
 
 def _first(error: Exception) -> str:
