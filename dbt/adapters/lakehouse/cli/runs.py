@@ -12,11 +12,12 @@ from dbt.adapters.lakehouse.catalog.model import RunRecord
 from dbt.adapters.lakehouse.catalog.refs import short
 from dbt.adapters.lakehouse.cli import shapes
 from dbt.adapters.lakehouse.cli.context import Cli
+from dbt.adapters.lakehouse.cli.explain import explain_node
 from dbt.adapters.lakehouse.cli.history import print_changes
 from dbt.adapters.lakehouse.cli.options import Command, Group
 from dbt.adapters.lakehouse.cli.output import BAD, DIM, GOOD, ID, NAME, Cell, Column
 from dbt.adapters.lakehouse.cli.refs import STATE_STYLES
-from dbt.adapters.lakehouse.cli.words import ago, duration, first_line, number
+from dbt.adapters.lakehouse.cli.words import ago, duration, first_line, number, plural
 from dbt.adapters.lakehouse.errors import LakehouseError, RefNotFound
 
 NODE_STYLES = {"success": GOOD, "pass": GOOD, "reused": GOOD, "error": BAD, "fail": BAD, "skipped": DIM}
@@ -58,7 +59,10 @@ def _took(record: RunRecord) -> str:
 
 @click.group("run", cls=Group)
 def run() -> None:
-    """Look at one run."""
+    """Look at one run, or at why a node ran."""
+
+
+run.add_command(explain_node)
 
 
 @run.command("show")
@@ -80,8 +84,16 @@ def show_run(cli: Cli, run_id: str) -> None:
         columns = [Column("node"), Column("status", short=True), Column("took", right=True, short=True)]
         columns += [Column("rows", right=True, short=True), Column("")]
         cli.out.table(columns, [_node_row(name, node) for name, node in record.nodes.items()])
+        _print_reuse(cli, record)
     if changes is not None:
         print_changes(cli, changes)
+
+
+def _print_reuse(cli: Cli, record: RunRecord) -> None:
+    reused = [node["reused"] for node in record.nodes.values() if isinstance(node, Mapping) and "reused" in node]
+    if reused:
+        saved = sum(one.get("seconds") or 0.0 for one in reused if isinstance(one, Mapping))
+        cli.out.line((f"{len(reused)} of {plural(len(record.nodes), 'node')} reused, {duration(saved)} saved", DIM))
 
 
 def _published(cli: Cli, record: RunRecord) -> list[dict[str, Any]] | None:
@@ -121,7 +133,7 @@ def _at(time: datetime) -> str:
 def _node_row(name: str, node: Any) -> list[Cell]:
     """A node as its run recorded it; what is not known stays empty."""
     said: Mapping[str, Any] = node if isinstance(node, Mapping) else {"status": node}
-    status = str(said.get("status") or "")
+    status = "reused" if "reused" in said else str(said.get("status") or "")
     seconds, rows = said.get("seconds"), said.get("rows")
     return [
         name,
