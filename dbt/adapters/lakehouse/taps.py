@@ -11,6 +11,8 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from dbt.adapters.lakehouse.connections import REUSED
+
 if TYPE_CHECKING:
     from dbt.adapters.lakehouse.impl import LakehouseAdapter
 
@@ -20,11 +22,20 @@ Method = Callable[..., Any]
 def install(adapter_class: type[LakehouseAdapter]) -> None:
     """Put in the taps. A command that runs no nodes, or an adapter that is used by itself, has no need of them."""
     try:
-        from dbt.task.run import RunTask
+        from dbt.artifacts.schemas.results import RunStatus
+        from dbt.task.run import ModelRunner, RunTask
         from dbt.task.runnable import GraphRunnableTask
     except ImportError:
         return
     _wrap(GraphRunnableTask, "execute_nodes", ("self",), lambda method: _execute_nodes(method, RunTask, adapter_class))
+    reused = getattr(RunStatus, "Reused", None)  # from dbt-core 1.12 on
+    if reused is not None:
+        _wrap(
+            ModelRunner,
+            "execute",
+            ("self", "model", "manifest"),
+            lambda method: _execute(method, reused, adapter_class),
+        )
 
 
 def _wrap(owner: type, name: str, parameters: tuple[str, ...], make: Callable[[Method], Method]) -> None:
@@ -50,6 +61,21 @@ def _execute_nodes(original: Method, running: type, adapter_class: type[Lakehous
         return original(self)
 
     return execute_nodes
+
+
+def _execute(original: Method, reused: Any, adapter_class: type[LakehouseAdapter]) -> Method:
+    """A model, seed or snapshot whose table was made before has dbt's status for that, which dbt itself never gives."""
+
+    def execute(self: Any, model: Any, manifest: Any) -> Any:
+        result = original(self, model, manifest)
+        # Batches are left alone: of those, dbt goes on with the next only after a success.
+        if isinstance(self.adapter, adapter_class) and not hasattr(self, "batch_idx"):
+            response = getattr(result, "adapter_response", None) or {}
+            if response.get("code") == REUSED and result.status == "success":
+                result.status = reused
+        return result
+
+    return execute
 
 
 def _adapter(task: Any, adapter_class: type[LakehouseAdapter]) -> LakehouseAdapter | None:
