@@ -40,6 +40,20 @@ _HASHED = frozenset({"var", "target", "env_var"})
 """Names whose values are part of the key where they are used."""
 _STATE_OF_OWN_TABLE = frozenset({"is_incremental", "should_full_refresh", "should_store_failures"})
 """Macros of dbt that ask for what the key holds anyway."""
+_NEVER_OWN = frozenset(
+    (
+        *_ATTRIBUTES,
+        *_HASHED,
+        "context",
+        "flags",
+        "graph",
+        "invocation_args_dict",
+        "invocation_id",
+        "run_started_at",
+        "thread_id",
+    )
+)
+"""Names of dbt that a template does not take for its own variables."""
 _UNSURE_FILTERS = frozenset({"random"})
 _KWARGS = "_dbt_generic_test_kwargs"
 
@@ -97,6 +111,9 @@ def named(text: str) -> Named:
         undeclared = meta.find_undeclared_variables(tree)
     except (jinja2.TemplateError, NotImplementedError):
         return Named(unclear=True)
+    # Those that are set in a block of the template (``{% set x %}…{% endset %}``) are among the undeclared.
+    own = {found.name for found in tree.find_all(nodes.Name) if found.ctx == "store"}
+    undeclared -= own - _NEVER_OWN
     dotted: set[tuple[str, str]] = set()
     dispatched: set[str] = set()
     environment: set[str] = set()
@@ -313,6 +330,9 @@ def _is_ordinary(node: Any) -> bool:
     config = node.config
     if getattr(config, "pre_hook", None) or getattr(config, "post_hook", None) or config.get("sql_header"):
         return False
+    pointer = getattr(config, "latest_version_pointer", None)
+    if getattr(node, "version", None) is not None and pointer is not None and pointer.enabled is not False:
+        return False  # dbt-core (from 1.12 on) makes a view beside the table of the latest version
     if node.resource_type == "test":
         return config.materialized == "test" and not node.is_relational
     strategy = node.config.get("incremental_strategy")

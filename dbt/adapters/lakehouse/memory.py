@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dbt.adapters.lakehouse.__version__ import version
 from dbt.adapters.lakehouse.compiled import Named, Sources
 from dbt.adapters.lakehouse.run.values import Build, View, Wish
 
 FILE = "lakehouse_builds.json"
 _FORMAT = 1
+"""Raise this when the same template would be understood in another way than before."""
 _VARIANTS = 4
 """So many entries are kept for a node: it may be built for several targets by turns."""
 
@@ -80,6 +82,7 @@ class Memory:
                 return
             document = {
                 "format": _FORMAT,
+                "version": version,
                 "scans": {key: dataclasses.asdict(value) for key, value in scans.items()},
                 "nodes": {name: variants for name, variants in self._nodes.items() if name in nodes},
             }
@@ -117,12 +120,13 @@ class Remembering:
 
 
 def _load(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Named]]:
-    """Nodes and scans of the file; nothing where it is missing, of another format, or broken."""
+    """Nodes and scans of the file; nothing where it is missing, broken, or by another version of this package."""
     try:
         document = json.loads(path.read_text())
-        if document["format"] != _FORMAT:
+        if (document["format"], document["version"]) != (_FORMAT, version):
             return {}, {}
-        return dict(document["nodes"]), {key: _named(value) for key, value in document["scans"].items()}
+        nodes = {name: dict(variants) for name, variants in document["nodes"].items()}
+        return nodes, {key: _named(value) for key, value in document["scans"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}, {}
 
