@@ -78,6 +78,32 @@ def test_temporary_tables_and_settings_end_with_the_session(worker: Worker) -> N
         query(worker, "SELECT * FROM tt")
 
 
+def test_a_session_that_left_nothing_behind_leaves_its_connection_to_the_next(tmp_path: Path) -> None:
+    worker = Worker(LakeSettings(warehouse=f"file://{tmp_path}", catalog="", memory_limit="500MB"))
+    made = []
+    for name, also in (("a", None), ("b", None), ("c", "SET VARIABLE v = 7"), ("d", None)):
+        worker.begin()
+        made.append(create(worker, tmp_path, name, sql="SELECT current_connection_id() AS id"))
+        if also is not None:
+            query(worker, also)
+        worker.end()
+    worker.begin()
+    (a, b, c, d), *_ = query(worker, "SELECT a.id, b.id, c.id, d.id FROM a, b, c, d", *made).rows
+    worker.close()
+    assert a == b == c != d
+
+
+def test_a_seed_ends_with_the_session(worker: Worker, tmp_path: Path) -> None:
+    query(worker, "SELECT setseed(0.42)")
+    [[seeded]] = query(worker, "SELECT random()").rows
+    worker.end()
+    worker.begin()
+    create(worker, tmp_path, "t", sql="SELECT setseed(0.42)::varchar AS s")
+    worker.end()
+    worker.begin()
+    assert query(worker, "SELECT random()").rows != [(seeded,)]
+
+
 def test_a_job_sees_its_own_inputs_only(worker: Worker, tmp_path: Path) -> None:
     one = create(worker, tmp_path, "one", sql="SELECT 1 AS a")
     two = create(worker, tmp_path, "two", sql="SELECT 'x' AS a, 2 AS b")

@@ -28,7 +28,7 @@ from dbt.adapters.lakehouse.jobs.instance import Instance, text
 from dbt.adapters.lakehouse.jobs.job import Alter, Append, Bind, Create, Describe, Edit, Job, Join, Query, Stage
 from dbt.adapters.lakehouse.jobs.luggage import Luggage
 from dbt.adapters.lakehouse.jobs.permitted import Rules, others, settings_in
-from dbt.adapters.lakehouse.jobs.tokens import split, tokenize
+from dbt.adapters.lakehouse.jobs.traces import leaves_nothing
 from dbt.adapters.lakehouse.settings import LakeSettings
 from dbt.adapters.lakehouse.tables.values import Constraints
 
@@ -270,21 +270,6 @@ def _files(job: Job) -> frozenset[str]:
         files.update(name for file in every for name in reader.names(file.path))
     files.update(name for path in staged for name in reader.names(path))
     return frozenset(files)
-
-
-def leaves_nothing(job: Job) -> bool:
-    """Whether a job that went well leaves its connection as it found it."""
-    action = job.action
-    if job.definitions or job.setup or job.external_access or getattr(action, "python", None) is not None:
-        return False
-    if not isinstance(action, Query):
-        return isinstance(action, Create | Append | Describe)
-    statements = split(action.sql)
-    words = tokenize(statements[0])[:1] if len(statements) == 1 else []
-    return bool(words) and words[0].word in _READING and "setseed" not in action.sql.lower()
-
-
-_READING = frozenset({"select", "with", "from", "values", "summarize", "describe"})
 
 
 def _check_action(rules: Rules, connection: duckdb.DuckDBPyConnection, job: Job) -> None:

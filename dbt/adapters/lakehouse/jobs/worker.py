@@ -35,6 +35,7 @@ from dbt.adapters.lakehouse.jobs.job import (
 from dbt.adapters.lakehouse.jobs.monitor import Monitor, size_of
 from dbt.adapters.lakehouse.jobs.rows import rows_of
 from dbt.adapters.lakehouse.jobs.sandbox import Sandbox
+from dbt.adapters.lakehouse.jobs.traces import leaves_nothing
 from dbt.adapters.lakehouse.settings import LakeSettings
 from dbt.adapters.lakehouse.tables import content, fresh
 from dbt.adapters.lakehouse.tables.values import Column, Staged, Written
@@ -78,6 +79,7 @@ class Worker:
         self._cursor: duckdb.DuckDBPyConnection | None = None
         self._home: tuple[str, str] | None = None
         self._defined: set[str] = set()
+        self._touched = False
         self._cancelled = threading.Event()
         self._running = threading.Event()
         self._started = 0.0
@@ -100,6 +102,9 @@ class Worker:
         self._defined.clear()
         if self._sandbox is not None and self._sandbox.end(self._present):
             return
+        if self._sandbox is None and not self._touched:
+            return  # the next session may have the connection: a new one costs as much as a small query
+        self._touched = False
         if self._cursor is not None:
             self._cursor.close()
         self._cursor = self._home = None
@@ -165,6 +170,7 @@ class Worker:
                 result = self._run(job, watch, sink)
             return dataclasses.replace(result, phases=tuple(phases))
         except BaseException:
+            self._touched = True
             if self._sandbox is not None and self._cursor is not None:
                 self._sandbox.spoil()
                 # A statement that failed within a transaction would fail all that the session does after it.
@@ -191,6 +197,7 @@ class Worker:
                 if statement not in self._defined:
                     self._set_up(cursor, statement)
             self._defined.update(job.definitions)
+            self._touched = self._touched or not leaves_nothing(job)
             self._python = lambda code: self._isolated(code, job, cursor, watch)
             with self._writing(watch), content.identifying(job.identified):
                 result = self._act(cursor, job, sink)
@@ -249,6 +256,7 @@ class Worker:
             return self._cursor
         self._engine.limit(job.resources.cpus, job.resources.memory)
         if self._cursor is None or self._home != (job.database, job.default_schema):
+            self._touched = True
             self.end()
             self._cursor = self._engine.cursor(job.database, job.default_schema)
             self._home = (job.database, job.default_schema)
