@@ -231,3 +231,19 @@ def test_a_service_that_is_killed_in_the_middle_has_what_was_staged(by_four: Sho
     assert made.provenance["mode"] == "create"
     assert {commit.provenance["mode"] for commit in joined} == {"batches"}
     assert len(joined) < DAYS - 1
+
+
+def test_batches_that_the_table_has_are_not_run_again(by_four: Shop) -> None:
+    shop = by_four
+    shop.models(by_day=by_day().replace("'{{ invocation_id }}'", "'anybody'"))
+    shop.dbt("run", *WINDOW)
+    head = shop.head()
+    again = shop.dbt("run", *WINDOW)
+    assert again.output.count("REUSED (run") == 1 + DAYS
+    assert shop.head() == head
+    shop.models(events=EVENTS.replace("24 * 8", "24 * 7"))
+    shop.dbt("run", *WINDOW)
+    assert ids(shop) == ALL_IDS[:-24]
+    shop.dbt("run", *WINDOW)
+    assert shop.dbt("run", *WINDOW).output.count("REUSED (run") == 1 + DAYS
+    assert ids(shop) == ALL_IDS[:-24]

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 from dbt.adapters.lakehouse.catalog.model import Key, TableEntry
 from dbt.adapters.lakehouse.errors import HeadMoved, LakehouseError, NotInLake, SchemaMismatch
 from dbt.adapters.lakehouse.jobs.job import Input, Join, Stage
+from dbt.adapters.lakehouse.run import batch_results
+from dbt.adapters.lakehouse.run.batch_results import Known
 from dbt.adapters.lakehouse.run.values import Build, Built, Name
 from dbt.adapters.lakehouse.tables.values import Constraints, Staged, TimeRange, Written
 
@@ -47,6 +49,7 @@ class Waiting:
     deferred: bool
     inputs: Mapping[str, str] = field(default_factory=dict)
     build: Build | None = None
+    known: Known | None = None
     built: Built | None = None
     error: Exception | None = None
 
@@ -98,6 +101,11 @@ class Batches:
         with self._lock:
             return len(self._waiting.get(key, ()))
 
+    def overlap(self, key: Key, time: TimeRange) -> bool:
+        """Whether a batch waits whose time has to do with this one."""
+        with self._lock:
+            return any(batch_results.overlap(time, item.staged.range) for item in self._waiting.get(key, {}).values())
+
     def keys(self) -> list[Key]:
         """The tables that batches wait for."""
         with self._lock:
@@ -137,13 +145,33 @@ def _without_unjoined(said: Any) -> Any:
 
 
 def build(session: RunSession, run: LakeRun, build: Build, watch: Any) -> Built | None:
-    """Stage a batch, and join it unless a later one will. None if it must be merged by its statements instead.
+    """Stage a batch, and join it unless a later one will. None if it must be made by other means.
 
-    Whatever becomes of the last batch, those before it are joined.
+    Whatever becomes of the last batch, those before it are joined. One that the table has already is not staged.
     """
+    assert build.batch is not None
+    if build.mode != "merge":
+        return None
+    built = _build(session, run, build, watch)
+    if built is not None and build.batch.number == build.batch.of:
+        batch_results.keep(session, run, build)
+    return built
+
+
+def _build(session: RunSession, run: LakeRun, build: Build, watch: Any) -> Built | None:
     assert build.batch is not None
     key = Key(build.name.schema, build.name.name)
     last = 0 < build.batch.of == build.batch.number
+    run.own()
+    known = batch_results.mark_of(session, run, build)
+    # What waits and is of the same time would come after it, though it was asked for before.
+    clear = known is not None and not run.batches.overlap(key, build.batch.range)
+    found = batch_results.find(session, run, build, known) if known is not None and clear else None
+    if found is not None:
+        if last:
+            settle(session, run, key)
+        return found
+    started = time.perf_counter()
     try:
         waiting = _stage(session, run, build, watch)
     except BaseException:
@@ -154,6 +182,8 @@ def build(session: RunSession, run: LakeRun, build: Build, watch: Any) -> Built 
         raise
     if waiting is None:
         return None
+    if known is not None:
+        waiting.known = dataclasses.replace(known, seconds=time.perf_counter() - started)
     run.batches.put(key, [waiting])
     if waiting.deferred:
         current = session.state.own.get(key)
@@ -202,6 +232,16 @@ def _stage(session: RunSession, run: LakeRun, build: Build, watch: Any) -> Waiti
         inputs=known,
         build=build,
     )
+
+
+def begin(session: RunSession, run: LakeRun, build: Build, entry: TableEntry, seconds: float) -> None:
+    """A batch was made by other means: its rows were all of a new table, or its statements ran."""
+    key = Key(build.name.schema, build.name.name)
+    known = batch_results.mark_of(session, run, build)
+    batches = [dataclasses.replace(known, seconds=seconds)] if known is not None else []
+    run.present.add(key, batches, None, entry)
+    if build.batch is not None and build.batch.number == build.batch.of:
+        batch_results.keep(session, run, build)
 
 
 def settle_inputs(session: RunSession, run: LakeRun, inputs: Iterable[Input]) -> bool:
@@ -289,6 +329,7 @@ def _join_once(session: RunSession, run: LakeRun, key: Key, waiting: Sequence[Wa
     known = {name: content for item in waiting for name, content in item.inputs.items()}
     entry = table_entry(waiting[0].name, written, node=waiting[0].node, inputs=known, content=written.content)
     run.commit([(key, entry)], _message(key, waiting), _provenance(waiting, known, written, started), seen=seen)
+    run.present.add(key, [item.known for item in waiting if item.known is not None], table, entry)
     for item in waiting:
         item.error = None
         item.built = Built(entry=entry, rows_written=item.staged.rows)

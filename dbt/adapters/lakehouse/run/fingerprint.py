@@ -34,11 +34,12 @@ _HIDING = ("query", "query_table")
 @dataclass(frozen=True, kw_only=True)
 class Fingerprint:
     """``parts`` by name: short values as they are, long ones as ``sha256:…``. ``obstacles`` say why the table is not a
-    function of them; empty if it is.
+    function of them; empty if it is. ``steady``: they only tell whether it stays what it was; a new one depends on the time.
     """
 
     parts: Mapping[str, str]
     obstacles: tuple[str, ...] = ()
+    steady: bool = False
 
     @property
     def id(self) -> str:
@@ -60,6 +61,8 @@ def differences(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, tup
 def of_build(session: RunSession, build: Build, table: TableEntry | None) -> Fingerprint:
     """The fingerprint of a build; ``table`` is what stands at its name, which all modes but ``create`` start from."""
     work = _Work(session, build.reuse, build.setup, build.source)
+    if build.deciding and build.reuse == "auto":
+        _decide(work, session, build)
     work.parts.update(_configuration(build))
     work.parts["engine"] = _engine(session)
     if build.arrow is not None:
@@ -79,19 +82,41 @@ def of_build(session: RunSession, build: Build, table: TableEntry | None) -> Fin
     if build.setup:
         work.put("setup", [work.opaque(statement) for statement in build.setup])
     if build.mode != "create":
-        work.parts["starts from"] = identity(table) if table is not None else "nothing"
-        work.put("starts as", _shape(table))
+        work.parts.update(_start(table))
     if session.keeps_state or session.prepared_others(build.setup):
         work.obstacles.append("settings of its session were changed by hand, in a hook or macro")
     return work.fingerprint()
 
 
-def _shape(table: TableEntry | None) -> Any:
-    """What a table is beside its rows: which partitions a write replaces depends on it, and in which order it adds rows."""
+def _start(table: TableEntry | None) -> dict[str, str]:
+    """What a write starts from. Which partitions it replaces, and in which order it adds rows, depends on more than rows."""
     if table is None:
-        return None
+        return {"starts from": "nothing"}
     layout = table.layout or identity(dataclasses.replace(table, content=None))
-    return [layout, table.comment, [[c.name, c.required, c.comment] for c in table.columns]]
+    shape = [layout, table.comment, [[c.name, c.required, c.comment] for c in table.columns]]
+    return {"starts from": identity(table), "starts as": _value(shape)}
+
+
+def of_batch(session: RunSession, build: Build) -> Fingerprint:
+    """The fingerprint of the rows that a batch puts in the place of its time's, whatever the table has."""
+    assert build.batch is not None
+    assert build.sql is not None
+    work = _Work(session, build.reuse, build.setup)
+    constraints = dataclasses.replace(build.constraints, table="")
+    work.parts.update({"mode": "batch", "engine": _engine(session), "on_schema_change": build.on_schema_change})
+    work.put("batch", dataclasses.asdict(build.batch.range))
+    work.put("code", work.read(build.sql).text)
+    work.put("constraints", dataclasses.asdict(constraints))
+    if build.setup:
+        work.put("setup", [work.opaque(statement) for statement in build.setup])
+    if session.keeps_state or session.prepared_others(build.setup):
+        work.obstacles.append("settings of its session were changed by hand, in a hook or macro")
+    return work.fingerprint()
+
+
+def starting_from(mark: Fingerprint, table: TableEntry) -> Fingerprint:
+    """The fingerprint of a write to a table, from what else shapes it."""
+    return dataclasses.replace(mark, parts={**mark.parts, **_start(table)})
 
 
 def of_query(session: RunSession, sql: str) -> Fingerprint:
@@ -144,8 +169,21 @@ def _python(work: _Work, session: RunSession, build: Build) -> None:
         work.obstacles.append("it has internet access")
 
 
+def _decide(work: _Work, session: RunSession, build: Build) -> None:
+    """Take down what decides which rows change; the time must not."""
+    assert build.deciding
+    deciding = _Work(session, build.reuse, build.setup, build.source)
+    query, *expressions = build.deciding
+    work.put("deciding", [deciding.read(query).text, *map(deciding.opaque, expressions)])
+    work.obstacles.extend(deciding.obstacles)
+    work.time_gets_in = True
+
+
 class _Work:
-    """Collects parts and obstacles."""
+    """Collects parts and obstacles. With ``time_gets_in`` asking for the time is no obstacle, but noted in ``timed``."""
+
+    time_gets_in = False
+    timed = False
 
     def __init__(self, session: RunSession, reuse: str, setup: tuple[str, ...] = (), source: str | None = None) -> None:
         self.parts: dict[str, str] = {}
@@ -169,7 +207,7 @@ class _Work:
         if self._reuse == "always":
             # Who says so takes the results of those who say so, and nobody else does.
             self.parts["declared"] = "always"
-        return Fingerprint(parts=self.parts, obstacles=tuple(dict.fromkeys(self.obstacles)))
+        return Fingerprint(parts=self.parts, obstacles=tuple(dict.fromkeys(self.obstacles)), steady=self.timed)
 
     # what SQL says
 
@@ -235,7 +273,9 @@ class _Work:
         name = called.name
         match called.nature:
             case Nature.TIME:
-                if self._reuse == "auto":
+                if self.time_gets_in:
+                    self.timed = True
+                elif self._reuse == "auto":
                     self.obstacles.append(f"it calls {name}, which depends on the time (see `reuse: {{per: day}}`)")
             case Nature.SESSION:
                 self._not(f"it calls {name}, which depends on the session")

@@ -30,6 +30,7 @@ from dbt.adapters.lakehouse.catalog.model import (
 from dbt.adapters.lakehouse.errors import HeadMoved, JobCancelled, LakehouseError, MergeConflict, RefExists, RefNotFound
 from dbt.adapters.lakehouse.executors.base import Executor
 from dbt.adapters.lakehouse.run.asked import asked
+from dbt.adapters.lakehouse.run.batch_results import Present
 from dbt.adapters.lakehouse.run.batches import Batches, settle
 from dbt.adapters.lakehouse.run.session import RunSession
 from dbt.adapters.lakehouse.run.state import Snapshot, State
@@ -101,6 +102,7 @@ class LakeRun:
         self._others: dict[str, Snapshot] = {}
         self.definitions: tuple[str, ...] = ()
         self.batches = Batches()
+        self.present = Present()
         # Results made before; a guarded catalog has none, and who hands one to a run vouches for who may use it.
         self.index: ReuseIndex | None = catalog if isinstance(catalog, ReuseIndex) else None
         self.remembered_elsewhere = owner is not None

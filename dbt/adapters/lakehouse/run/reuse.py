@@ -84,12 +84,16 @@ def attempt(session: RunSession, run: LakeRun, build: Build, table: TableEntry |
             claimed = _claim(session, run, index, this)
     try:
         yield this
-        if this.made is not None:
+        if this.made is not None and not (mark.steady and not _stayed(table, this.made)):
             index.remember(_result(run, build, mark, this))
             claimed = False
     finally:
         if claimed:
             index.release(mark.id, run.request.id)
+
+
+def _stayed(before: TableEntry | None, after: TableEntry) -> bool:
+    return before is not None and identity(before) == identity(after)
 
 
 def _claim(session: RunSession, run: LakeRun, index: ReuseIndex, this: Attempt) -> bool:

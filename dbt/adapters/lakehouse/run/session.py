@@ -266,6 +266,8 @@ class RunSession:
                     **_provenance(build, known, attempt),
                     "rows_written": answer.written.rows_written,
                     "rows_deleted": answer.written.rows_deleted,
+                    if build.batch is not None:
+                        batches.begin(self, run, build, entry, 0.0)
                     "seconds": round(attempt.seconds, 6),
                 }
                 puts = [*self.schema_put(build.name.schema), (key, entry)]
@@ -282,6 +284,8 @@ class RunSession:
         self, run: LakeRun, build: Build, entry: TableEntry, attempt: reuse.Attempt, seen: Mapping[Key, str | None]
     ) -> None:
         """Put a result that was made before where the build wants it, unless it stands there already."""
+            if build.batch is not None:
+                batches.begin(self, run, build, entry, attempt.seconds)
         key = Key(entry.schema, entry.name)
         if seen[key] == content_id(entry):
             return

@@ -70,6 +70,12 @@
   {{ return({'relations': [relation]}) }}
 {% endmaterialization %}
 
+{#- What decides which rows of a snapshot change: its query first. -#}
+{% macro lakehouse_deciding(sql, strategy) %}
+  {%- set keys = strategy.unique_key if strategy.unique_key is not string else [strategy.unique_key] -%}
+  {{ return([sql, strategy.row_changed] + (keys | list) + ([config.get('dbt_valid_to_current')] | select | list)) }}
+{% endmacro %}
+
 {% materialization snapshot, adapter='lakehouse' %}
   {%- set exists, relation = get_or_create_relation(
         database=model.database, schema=model.schema, identifier=model.get('alias', model.get('name')), type='table') -%}
@@ -86,7 +92,8 @@
     {%- set code = snapshot_staging_table(strategy, sql, relation) -%}
     {{ check_time_data_types(code) }}
     {%- set response = adapter.build_snapshot(
-          model, relation, code, columns.dbt_scd_id, snapshot_merge_sql, config.get('sql_header')) -%}
+          model, relation, code, columns.dbt_scd_id, snapshot_merge_sql, config.get('sql_header'),
+          lakehouse_deciding(sql, strategy)) -%}
   {%- else -%}
     {%- set code = build_snapshot_table(strategy, model['compiled_code']) -%}
     {{ check_time_data_types(code) }}
