@@ -187,8 +187,12 @@ class Invocation:
     def _tell_of_reuse(self) -> None:
         reused = [node["reused"] for node in self._nodes.values() if "reused" in node]
         if reused:
+            # Neither hooks nor what dbt has nothing to do for (exposures, say) could have been reused.
+            no_work = [
+                key for key, node in self._nodes.items() if key.startswith("operation.") or node["status"] == "no-op"
+            ]
             saved = sum(one["seconds"] for one in reused)
-            logger.info(f"{len(reused)} of {len(self._nodes)} nodes were reused, {saved:.1f}s saved")
+            logger.info(f"{len(reused)} of {len(self._nodes) - len(no_work)} nodes were reused, {saved:.1f}s saved")
 
     def publish(self) -> None:
         """Publish the run. Raises dbt's error, which ends dbt with an exit code, if it cannot be."""

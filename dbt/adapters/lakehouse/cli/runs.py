@@ -93,7 +93,8 @@ def _print_reuse(cli: Cli, record: RunRecord) -> None:
     reused = [node["reused"] for node in record.nodes.values() if isinstance(node, Mapping) and "reused" in node]
     if reused:
         saved = sum(one.get("seconds") or 0.0 for one in reused if isinstance(one, Mapping))
-        cli.out.line((f"{len(reused)} of {plural(len(record.nodes), 'node')} reused, {duration(saved)} saved", DIM))
+        nodes = sum(not name.startswith("operation.") for name in record.nodes)
+        cli.out.line((f"{len(reused)} of {plural(nodes, 'node')} reused, {duration(saved)} saved", DIM))
 
 
 def _published(cli: Cli, record: RunRecord) -> list[dict[str, Any]] | None:
