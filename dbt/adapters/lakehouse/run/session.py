@@ -33,7 +33,18 @@ from dbt.adapters.lakehouse.run.inputs import InputPlanner
 from dbt.adapters.lakehouse.run.state import State
 from dbt.adapters.lakehouse.run.statements import Kind, hides_reads, parse
 from dbt.adapters.lakehouse.run.tokens import split
-from dbt.adapters.lakehouse.run.values import Build, Built, Draft, Looked, Name, PythonSource, Recalled, Result, Reused, Wish
+from dbt.adapters.lakehouse.run.values import (
+    Build,
+    Built,
+    Draft,
+    Looked,
+    Name,
+    PythonSource,
+    Recalled,
+    Result,
+    Reused,
+    Wish,
+)
 from dbt.adapters.lakehouse.settings import LakeSettings
 from dbt.adapters.lakehouse.storage import folder_name
 from dbt.adapters.lakehouse.tables.values import Column, TableSpec, Written
@@ -255,6 +266,8 @@ class RunSession:
                 if attempt.found is not None:
                     entry = attempt.entry(build, known)
                     self._put_found(run, build, entry, attempt, seen)
+                    if build.batch is not None:
+                        batches.begin(self, run, build, entry, 0.0)
                     return Built(entry=entry, reused=attempt.reused)
                 run.begin()
                 answer = self.prepared(action, inputs, build, watch)
@@ -266,13 +279,13 @@ class RunSession:
                     **_provenance(build, known, attempt),
                     "rows_written": answer.written.rows_written,
                     "rows_deleted": answer.written.rows_deleted,
-                    if build.batch is not None:
-                        batches.begin(self, run, build, entry, 0.0)
                     "seconds": round(attempt.seconds, 6),
                 }
                 puts = [*self.schema_put(build.name.schema), (key, entry)]
                 run.commit(puts, f"Build {key}", provenance, seen=seen)
                 attempt.made = entry
+            if build.batch is not None:
+                batches.begin(self, run, build, entry, attempt.seconds)
         return Built(
             entry=entry,
             rows_written=answer.written.rows_written,
@@ -284,8 +297,6 @@ class RunSession:
         self, run: LakeRun, build: Build, entry: TableEntry, attempt: reuse.Attempt, seen: Mapping[Key, str | None]
     ) -> None:
         """Put a result that was made before where the build wants it, unless it stands there already."""
-            if build.batch is not None:
-                batches.begin(self, run, build, entry, attempt.seconds)
         key = Key(entry.schema, entry.name)
         if seen[key] == content_id(entry):
             return
