@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from dbt.adapters.lakehouse.impl import LakehouseAdapter
 
 
-class DependsOnResults(Exception):
-    """The node asks for what only a run tells: a way out of dbt's compiler, not an error."""
+class DependsOnResults(BaseException):
+    """The node asks for what only a run tells: a way out of dbt's compiler, not an error.
+
+    No ``Exception``, since Jinja's are made dbt's own, and then say nothing.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
