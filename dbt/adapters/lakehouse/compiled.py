@@ -303,7 +303,7 @@ class Sources:
 
     @functools.cached_property
     def _common(self) -> str:
-        """Versions, flags, and the macros that make a build of compiled code: dbt's, this package's, what overrides them."""
+        """Versions, flags, the project's settings, and the macros that make a build of compiled code, overriding ones as well."""
         import dbt.version
 
         from dbt.adapters.lakehouse.__version__ import version
@@ -320,7 +320,9 @@ class Sources:
             name: str(getattr(self._flags, name, None))
             for name in ("FULL_REFRESH", "EMPTY", "SAMPLE", "STORE_FAILURES", "EVENT_TIME_START", "EVENT_TIME_END")
         }
-        return _hash([dbt.version.__version__, version, flags, sorted(self._macro_hash(key) for key in shaping)])
+        project = [getattr(self._config, name, None) for name in ("project_name", "dispatch", "quoting", "flags")]
+        versions = [dbt.version.__version__, version]
+        return _hash([versions, flags, project, sorted(self._macro_hash(key) for key in shaping)])
 
 
 def _is_ordinary(node: Any) -> bool:

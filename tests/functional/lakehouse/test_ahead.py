@@ -123,7 +123,7 @@ def _of_last_run(shop: Shop, branch: str) -> list[Any]:
 def test_what_names_do_not_tell_is_compiled_each_time(project: Shop) -> None:
     shop = project
     shop.models(
-        asks="select {{ run_query('select max(n) from ' ~ ref('totals')).columns[0][0] if execute else 0 }} as n",
+        asks="-- depends_on: {{ ref('totals') }}\nselect {{ run_query('select max(n) from ' ~ ref('totals')).columns[0][0] if execute else 0 }} as n",
         clock="select '{{ run_started_at }}' as t",
         run="select '{{ invocation_id }}' as t",
         chance="select {{ range(1000) | random }} as t",
