@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dbt_shop import Shop
+from dbt_shop import PROFILE, Shop
+from service_process import ServiceProcess
 
 MACROS = "{% macro plus_one(column) %}{{ column }} + 1{% endmacro %}"
 
@@ -172,7 +173,7 @@ def test_failures_tests_and_tables_that_dbt_did_not_make(project: Shop) -> None:
     shop = project
     shop.write({"models/s.yml": "models: [{name: orders, columns: [{name: id, data_tests: [unique]}]}]"})
     shop.dbt("build")
-    shop.models(orders="select id from {{ ref('staged') }} union all select 1")
+    shop.models(orders="select id, id as next from {{ ref('staged') }} union all select 1, 1")
     shop.dbt("build", code=1)
     failed = shop.runs()[0].id
     assert explained(shop, "unique_orders_id", "--run", failed)["reason"] == "failed"
@@ -191,6 +192,47 @@ def test_failures_tests_and_tables_that_dbt_did_not_make(project: Shop) -> None:
     shop.dbt("run", "--select", "reader")
     assert explained(shop, "reader")["summary"] == "It ran because shop.more was changed from outside of dbt."
     assert explained(shop, "shop.more")["reason"] == "elsewhere"
+
+
+ROLES = """
+roles:
+  narrow: {read: [main, 'dev/{user}'], write: ['dev/{user}'], create: ['dev/{user}'], merge: ['dev/{user}']}
+"""
+
+
+def test_over_a_service_one_is_told_what_one_may_read(shop: Shop) -> None:
+    shop.write({"service.yml": ROLES})
+    shop.models(orders="select 1 as id", leaf="select id from {{ ref('orders') }}")
+
+    def as_user(user: str, role: str) -> None:
+        shop.environment |= {"SHOP_TOKEN": process.token(user, role), "SHOP_BRANCH": f"dev/{user}"}
+
+    with ServiceProcess(shop.root / "lake", "--config", str(shop.root / "service.yml")) as process:
+        where = f'service: "{process.url}", token: "{{{{ env_var(\'SHOP_TOKEN\') }}}}", '
+        branch = "branch: \"{{ env_var('SHOP_BRANCH') }}\""
+        shop.write({"profiles.yml": PROFILE.replace("warehouse: ./lake", where + branch)})
+        as_user("ann", "narrow")
+        shop.dbt("build")
+        assert explained(shop, "leaf")["reason"] == "first"
+        as_user("bob", "narrow")
+        shop.dbt("build")
+        shop.models(orders="select 2 as id")
+        shop.dbt("build")
+        as_user("ann", "narrow")
+        shop.dbt("build")
+        reused = explained(shop, "leaf")
+        assert (reused["reason"], reused["reused"]["author"], reused["reused"]["branch"]) == ("reused", "bob", None)
+        assert reused["reused"]["seconds"] > 0
+        assert "nothing is known" in lakehouse(shop, "run", "explain", "leaf", "--ref", "main", code=1)
+        assert "dev/bob" in lakehouse(shop, "run", "explain", "leaf", "--ref", "dev/bob", code=1)
+        shop.models(orders="select 3 as id")
+        shop.dbt("build")
+        assert explained(shop, "leaf")["reason"] in ("differs", "unknown")
+        as_user("carl", "developer")
+        told = explained(shop, "leaf", "--ref", "dev/ann")
+        assert told["summary"] == "It ran because shop.orders changed, because orders's code changed."
+        assert told["before"]["author"] == "ann"
+        assert {"-select 2 as id", "+select 3 as id"} < set(told["differences"][0]["because"]["differences"][0]["diff"])
 
 
 def test_bad_names(project: Shop) -> None:

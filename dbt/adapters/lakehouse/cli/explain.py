@@ -89,7 +89,7 @@ _PLAIN: Mapping[str, Sequence[Cell]] = {
     "never": ("It runs every time: its configuration says ", ("reuse: false", NAME), "."),
     "off": ("It ran because ", ("reuse was off", NAME), " (`reuse` in the profile, or LAKEHOUSE_REUSE)."),
     "rebuild": ("It ran because of ", ("--full-refresh", NAME), "."),
-    "unknown": ("No more is kept of that.",),
+    "unknown": ("No more is kept of that, or may be read.",),
 }
 
 

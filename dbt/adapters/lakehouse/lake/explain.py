@@ -159,7 +159,7 @@ class _Explainer:
             more["differences"] = Comparison(self._history).of(before, now)
         if said.get("reused"):
             return self._explanation("reused", reused=self._reused(now), **more)
-        return self._explanation(_why(said, more.get("differences"), before is not None), **more)
+        return self._explanation(_why(said, more.get("differences"), before), **more)
 
     def _reused(self, now: Version) -> Origin:
         said = self._said.get("reused") or now.provenance.get("reused") or {}
@@ -257,7 +257,7 @@ class _Explainer:
         )
 
 
-def _why(said: Mapping[str, Any], found: Sequence[Difference] | None, compared: bool) -> Reason:
+def _why(said: Mapping[str, Any], found: Sequence[Difference] | None, before: Version | None) -> Reason:
     """Why a node was computed, by what its commit says."""
     if said.get("not_looked_for") == "never":
         return "never"
@@ -267,9 +267,12 @@ def _why(said: Mapping[str, Any], found: Sequence[Difference] | None, compared: 
         return "rebuild"
     if said.get("not_reusable"):
         return "not_reusable"
-    if not compared:
+    if before is None:
         return "first"
-    return "differs" if found else "same"
+    if found:
+        return "differs"
+    # Where the fingerprints differ, what they were made of is not kept any longer, or not to be read.
+    return "same" if before.provenance.get("fingerprint") in (None, said.get("fingerprint")) else "unknown"
 
 
 def _of_status(status: str) -> Reason:
