@@ -29,7 +29,7 @@ LAYERS = [
     {"ahead"},
     {"taps"},
     {"service"},
-    {"impl", "dev", "cli"},
+    {"impl", "dev", "ci", "cli"},
     {"__init__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from dbt.adapters.lakehouse.cli import data, history, jobs, load, merge, query, refs, runs, serve, token
+from dbt.adapters.lakehouse.cli import ci, data, history, jobs, load, merge, query, refs, runs, serve, token
 from dbt.adapters.lakehouse.cli.context import Cli
 from dbt.adapters.lakehouse.cli.options import Group
 from dbt.adapters.lakehouse.cli.shapes import conflict
@@ -34,6 +34,7 @@ COMMANDS = (
     load.import_files,
     runs.runs,
     runs.run,
+    ci.ci,
     jobs.jobs,
     token.token,
     token.audit,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.lakehouse.catalog.base import Catalog
 from dbt.adapters.lakehouse.catalog.model import (
@@ -17,7 +17,11 @@ from dbt.adapters.lakehouse.catalog.model import (
     SchemaEntry,
     TableEntry,
 )
+from dbt.adapters.lakehouse.cli.values import to_json
 from dbt.adapters.lakehouse.tables.values import Column
+
+if TYPE_CHECKING:
+    from dbt.adapters.lakehouse.lake.compare import Comparison, RowChange
 
 ACTIVE = "active"
 """State of a branch that belongs to no run."""
@@ -132,6 +136,46 @@ def changes(values: Iterable[Change], catalog: Catalog) -> list[dict[str, Any]]:
     ids = {content for value in values for content in (value.before, value.after) if content is not None}
     entries = catalog.contents(ids) if ids else {}
     return [change(value, entries) for value in values]
+
+
+def comparison(value: Comparison) -> dict[str, Any]:
+    """A relation at two commits. ``rows`` is null where they were not compared."""
+    rows = value.rows
+    return {
+        "schema_name": value.schema,
+        "name": value.name,
+        "change": value.change,
+        "kind_before": value.kind_before,
+        "kind_after": value.kind_after,
+        "rows_before": value.rows_before,
+        "rows_after": value.rows_after,
+        "columns": [
+            {"name": item.name, "change": item.change, "before": item.before, "after": item.after}
+            for item in value.columns
+        ],
+        "reordered": value.reordered,
+        "rows": None
+        if rows is None
+        else {
+            "key": list(rows.key),
+            "added": rows.added,
+            "removed": rows.removed,
+            "changed": rows.changed,
+            "columns": dict(rows.columns),
+            "samples": [_row_change(item) for item in rows.samples],
+        },
+        "notes": list(value.notes),
+    }
+
+
+def _row_change(value: RowChange) -> dict[str, Any]:
+    return {
+        "change": value.change,
+        "before": None if value.before is None else to_json(value.before),
+        "after": None if value.after is None else to_json(value.after),
+        "columns": list(value.columns),
+        "times": value.times,
+    }
 
 
 def conflict(value: Conflict) -> dict[str, Any]:
