@@ -65,3 +65,25 @@ def test_what_makes_no_sense_for_a_python_model_is_refused(key: str, value: Any)
 )
 def test_amounts_are_read_as_duckdb_reads_them(text: str, size: int) -> None:
     assert demands.memory_bytes(text) == size
+
+
+def test_what_a_node_says_of_its_reuse() -> None:
+    plain = {"reuse": "auto", "files": (), "content_identity": True}
+    assert demands.reuse({}) == plain
+    assert demands.reuse({"reuse": False, "content_identity": False}) == {
+        "reuse": "never",
+        "files": (),
+        "content_identity": False,
+    }
+    assert demands.reuse({"reuse": {"per": "day"}}) == {**plain, "reuse": "day"}
+    assert demands.reuse({"reuse": {"files": "a.csv"}}) == {**plain, "files": ("a.csv",)}
+    both = {"per": "hour", "files": ["a.csv", "in/*.parquet"]}
+    assert demands.reuse({"reuse": both}) == {**plain, "reuse": "hour", "files": ("a.csv", "in/*.parquet")}
+
+
+@pytest.mark.parametrize(
+    "said", ["daily", {}, {"per": "week"}, {"per": None}, {"files": []}, {"files": [1]}, {"files": None}, {"file": "a"}]
+)
+def test_what_is_no_right_reuse_is_told(said: Any) -> None:
+    with pytest.raises(ConfigError, match="'reuse'"):
+        demands.reuse({"reuse": said})

@@ -38,19 +38,31 @@ def resources(config: Mapping[str, Any]) -> Resources:
 
 
 def reuse(config: Mapping[str, Any]) -> dict[str, Any]:
-    """``reuse`` and ``content_identity`` of a node, as a ``Build`` has them. Raises ``ConfigError``."""
+    """``reuse``, ``files`` and ``content_identity`` of a node, as a ``Build`` has them. Raises ``ConfigError``."""
     said = config.get("reuse")
+    files: tuple[str, ...] = ()
     known: Mapping[Any, Reuse] = {None: "auto", True: "always", False: "never"}
     if isinstance(said, Mapping):
-        if set(said) != {"per"} or said["per"] not in ("hour", "day"):
-            raise _wrong("reuse", said, "{per: day} or {per: hour} is right")
-        wish: Reuse = said["per"]
+        if not said or set(said) - {"per", "files"} or said.get("per", "day") not in ("hour", "day"):
+            raise _wrong("reuse", said, "{per: day} or {per: hour} is right, and {files: [paths]}")
+        wish: Reuse = said.get("per", "auto")
+        files = _files(said)
     elif said is None or isinstance(said, bool):
         wish = known[said]
     else:
-        raise _wrong("reuse", said, "true, false, {per: day} or {per: hour} is right")
+        raise _wrong("reuse", said, "true, false, {per: day}, {per: hour} or {files: [paths]} is right")
     identified = config.get("content_identity") is None or flag(config, "content_identity")
-    return {"reuse": wish, "content_identity": identified}
+    return {"reuse": wish, "files": files, "content_identity": identified}
+
+
+def _files(said: Mapping[str, Any]) -> tuple[str, ...]:
+    files = said.get("files", ())
+    files = [files] if isinstance(files, str) else files
+    if not isinstance(files, list | tuple) or not all(isinstance(one, str) and one for one in files):
+        raise _wrong("reuse", dict(said), "files are paths or patterns: {files: ['data/*.csv']}")
+    if "files" in said and not files:
+        raise _wrong("reuse", dict(said), "files must name one at least")
+    return tuple(files)
 
 
 def python_needs(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -468,6 +468,7 @@ class LakehouseAdapter(SQLAdapter):
             reuse=build.reuse,
             rebuild=build.rebuild,
             content_identity=build.content_identity,
+            files=build.files,
         )
         self._build(rows)
         try:

@@ -147,3 +147,18 @@ def test_snapshots_whose_changes_depend_on_more_run_each_time(raw: Shop) -> None
     for _ in range(2):
         shop.dbt("build")
     assert reused(shop) == {"raw"}
+
+
+def test_declared_files_are_inputs(shop: Shop) -> None:
+    config = "{{ config(materialized='table', reuse={'files': 'data/*.csv'}) }}"
+    shop.write({"data/a.csv": "x\n1\n", "data/b.csv": "x\n2\n"})
+    shop.models(read=f"{config} select sum(x) as s from read_csv('data/*.csv')", other="select x from 'data/a.csv'")
+    shop.dbt("build")
+    shop.dbt("build")
+    assert reused(shop) == {"read"}
+    shop.write({"data/b.csv": "x\n3\n"})
+    shop.dbt("build")
+    assert reused(shop) == set()
+    assert shop.rows("select s from read") == [(4,)]
+    shop.models(read=f"{config.replace('data/*.csv', '')} select 1 as s")
+    assert "files are paths or patterns" in shop.dbt("build", code=1).output

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from dbt.adapters.lakehouse.catalog.model import Entry, Key, TableEntry, ViewEntry, identity
-from dbt.adapters.lakehouse.run import calls, python_parts
+from dbt.adapters.lakehouse.run import calls, files, python_parts
 from dbt.adapters.lakehouse.run.calls import Called, Functions, Macro, Nature
+from dbt.adapters.lakehouse.run.files import Declared
 from dbt.adapters.lakehouse.run.normal import Normal, normal
 from dbt.adapters.lakehouse.run.statements import Reference, parser
 from dbt.adapters.lakehouse.run.values import Build, Name
@@ -27,6 +29,8 @@ WRITER = 1
 """Raise this when the same query would be written as another table than before."""
 
 _LONG = 200
+_TELL_TIMES = ("read_text", "read_blob")
+_FILES = re.compile(r"read_\w+|parquet_(scan|metadata|schema|file_metadata|kv_metadata)|st_read|sniff_csv|glob")
 _LONG_CONFIGURATION = 2000
 _HIDING = ("query", "query_table")
 
@@ -61,6 +65,8 @@ def differences(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, tup
 def of_build(session: RunSession, build: Build, table: TableEntry | None) -> Fingerprint:
     """The fingerprint of a build; ``table`` is what stands at its name, which all modes but ``create`` start from."""
     work = _Work(session, build.reuse, build.setup, build.source)
+    if build.files:
+        work.declare(files.look(build.files, session.settings, external_access=build.external_access))
     if build.deciding and build.reuse == "auto":
         _decide(work, session, build)
     work.parts.update(_configuration(build))
@@ -102,6 +108,8 @@ def of_batch(session: RunSession, build: Build) -> Fingerprint:
     assert build.batch is not None
     assert build.sql is not None
     work = _Work(session, build.reuse, build.setup)
+    if build.files:
+        work.declare(files.look(build.files, session.settings, external_access=build.external_access))
     constraints = dataclasses.replace(build.constraints, table="")
     work.parts.update({"mode": "batch", "engine": _engine(session), "on_schema_change": build.on_schema_change})
     work.put("batch", dataclasses.asdict(build.batch.range))
@@ -117,6 +125,15 @@ def of_batch(session: RunSession, build: Build) -> Fingerprint:
 def starting_from(mark: Fingerprint, table: TableEntry) -> Fingerprint:
     """The fingerprint of a write to a table, from what else shapes it."""
     return dataclasses.replace(mark, parts={**mark.parts, **_start(table)})
+
+
+def files_are(session: RunSession, build: Build, mark: Fingerprint) -> bool:
+    """Whether the files that a build declares are still what they were when its fingerprint was taken."""
+    if not build.files:
+        return True
+    now = files.look(build.files, session.settings, external_access=build.external_access)
+    parts = {"files": now.digest, "files changed": now.changed}
+    return all(mark.parts.get(name, value) == value for name, value in parts.items())
 
 
 def of_query(session: RunSession, sql: str) -> Fingerprint:
@@ -151,7 +168,7 @@ def _python(work: _Work, session: RunSession, build: Build) -> None:
     assert build.python is not None
     source = build.python
     own = str(build.name)
-    known = python_parts.look_at(source, build.name.name)
+    known = python_parts.look_at(source, build.name.name, files=bool(build.files))
     text = source.code
     if known.reads_itself:
         current = session.state.get(build.name)
@@ -173,6 +190,7 @@ def _decide(work: _Work, session: RunSession, build: Build) -> None:
     """Take down what decides which rows change; the time must not."""
     assert build.deciding
     deciding = _Work(session, build.reuse, build.setup, build.source)
+    deciding.declared = work.declared
     query, *expressions = build.deciding
     work.put("deciding", [deciding.read(query).text, *map(deciding.opaque, expressions)])
     work.obstacles.extend(deciding.obstacles)
@@ -184,6 +202,7 @@ class _Work:
 
     time_gets_in = False
     timed = False
+    declared: Declared | None = None
 
     def __init__(self, session: RunSession, reuse: str, setup: tuple[str, ...] = (), source: str | None = None) -> None:
         self.parts: dict[str, str] = {}
@@ -208,6 +227,13 @@ class _Work:
             # Who says so takes the results of those who say so, and nobody else does.
             self.parts["declared"] = "always"
         return Fingerprint(parts=self.parts, obstacles=tuple(dict.fromkeys(self.obstacles)), steady=self.timed)
+
+    def declare(self, declared: Declared) -> None:
+        """Let files outside of the lake be inputs."""
+        self.declared = declared
+        self.parts["files"] = declared.digest
+        for why in declared.obstacles:
+            self._not(why)
 
     # what SQL says
 
@@ -246,7 +272,7 @@ class _Work:
             if name.lower() not in own:
                 self._called(Called(name, self._ask(known.scalar, name)))
         for name in sorted(found.table_calls):
-            if name.lower() not in own:
+            if name.lower() not in own and not self._reads_declared(name.lower(), found):
                 self._called(Called(name, self._ask(known.table, name)))
         if found.exact:
             for name in sorted(found.values):
@@ -262,7 +288,23 @@ class _Work:
         for name in sorted(found.strangers | hidden):
             self._stranger(name)
 
+    def _reads_declared(self, function: str, found: Normal) -> bool:
+        """Whether a function reads declared files alone, as far as its arguments show what it reads."""
+        if self.declared is None or not _FILES.fullmatch(function):
+            return False
+        unknown = [text for name, texts in found.reads if name == function for text in texts if not self._covers(text)]
+        for text in unknown:
+            self._not(f"it reads {text}, which is not declared in `reuse: {{files: …}}`")
+        if function in _TELL_TIMES:
+            self.parts["files changed"] = self.declared.changed
+        return True
+
+    def _covers(self, file: str) -> bool:
+        return self.declared is not None and self.declared.covers(file)
+
     def _stranger(self, name: str) -> None:
+        if self._covers(name.strip("'")):
+            return
         if name in self._session.temporaries:
             # Whatever is declared: another session's table of that name is another table.
             self.obstacles.append(f"it reads {name}, which is a temporary table")
@@ -343,6 +385,7 @@ class _Work:
         if isinstance(entry, TableEntry):
             return identity(entry)
         inner = _Work(self._session, self._reuse)
+        inner.declared = self.declared
         inner._above = [*self._above, place]
         if place in self._above:
             return "itself"

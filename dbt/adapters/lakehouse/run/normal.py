@@ -19,7 +19,8 @@ from dbt.adapters.lakehouse.run.tokens import Token, tokenize
 class Normal:
     """A statement in normal form, and what it calls and names.
 
-    ``strangers`` are relations that have no label. Without a tree (``exact`` is false) the calls are not known apart from
+    ``strangers`` are relations that have no label. ``reads`` are table functions with the texts that their first argument is
+    made of (none, where it is no literal). Without a tree (``exact`` is false) the calls are not known apart from
     other names.
     """
 
@@ -28,6 +29,7 @@ class Normal:
     calls: set[str] = field(default_factory=set)
     table_calls: set[str] = field(default_factory=set)
     values: set[str] = field(default_factory=set)
+    reads: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     strangers: set[str] = field(default_factory=set)
     samples: bool = False
     asks_catalog: bool = False
@@ -57,6 +59,7 @@ def _look_at(node: dict[str, Any], found: Normal, ctes: set[str], label: Label) 
             _relation(node, found, ctes, label)
         case "TABLE_FUNCTION":
             found.table_calls.add(node["function"]["function_name"])
+            found.reads.append((node["function"]["function_name"].lower(), _texts(node["function"])))
             node["function"]["in_from"] = True
         case "FUNCTION" if not (node.get("in_from") or _is_difference(node)):
             found.calls.add(node["function_name"])
@@ -68,6 +71,16 @@ def _look_at(node: dict[str, Any], found: Normal, ctes: set[str], label: Label) 
 def _is_difference(node: dict[str, Any]) -> bool:
     """Whether this is ``age`` of two times; that of one counts from today."""
     return bool(node["function_name"] == "age" and len(node["children"]) > 1)
+
+
+def _texts(function: dict[str, Any]) -> tuple[str, ...]:
+    """The text, or the list of texts, that a call's first argument is; none if it is anything else."""
+    first: dict[str, Any] = next(iter(function["children"]), {})
+    listed = first.get("type") == "FUNCTION" and first.get("function_name") == "list_value"
+    items = first["children"] if listed else [first]
+    values = [item.get("value", {}).get("value") if item.get("class") == "CONSTANT" else None for item in items]
+    texts = tuple(value for value in values if isinstance(value, str))
+    return texts if len(texts) == len(values) else ()
 
 
 def _relation(node: dict[str, Any], found: Normal, ctes: set[str], label: Label) -> None:

@@ -44,6 +44,7 @@ _OUTSIDE = frozenset(
 )
 _HIDING = frozenset({"import_module", "__import__", "runpy", "exec", "eval", "spec_from_file_location"})
 _READERS = ("read_", "scan_", "from_csv")
+_FILES = frozenset({"open", "glob", "rglob", "iterdir", "listdir", "scandir"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +74,10 @@ def normal(code: str) -> str:
         return code
 
 
-def look_at(source: PythonSource, target: str) -> Known:
-    """What a model's code depends on; ``target`` is the name of its own table."""
+def look_at(source: PythonSource, target: str, *, files: bool = False) -> Known:
+    """What a model's code depends on; ``target`` is the name of its own table. With ``files`` it may read some: its author
+    said which.
+    """
     user, marker, _ = source.code.partition(_POSTFIX)
     try:
         seen = _see(ast.parse(user if marker else source.code), target)
@@ -85,14 +88,15 @@ def look_at(source: PythonSource, target: str) -> Known:
     if source.packages:
         parts["packages"] = ", ".join(sorted(source.packages))
     lost: list[str] = []
+    allowed = _FILES if files else frozenset()
     everything = [("its code", seen)]
     for module in sorted(seen.imports):
-        files = _project_files(module, Path(source.path))
-        if files:
-            parts[f"module {module}"] = _text_of(files)
-            inner = _see_files(files)
+        own = _project_files(module, Path(source.path))
+        if own:
+            parts[f"module {module}"] = _text_of(own)
+            inner = _see_files(own)
             everything.append((f"its module {module}", inner))
-            installed = {name for name in inner.imports if not _project_files(name, min(files))}
+            installed = {name for name in inner.imports if not _project_files(name, min(own))}
         else:
             installed = {module}
         for name in sorted(installed - sys.stdlib_module_names):
@@ -102,7 +106,7 @@ def look_at(source: PythonSource, target: str) -> Known:
                 lost.append(f"its code imports {name}, which is not found from here")
     return Known(
         parts=parts,
-        obstacles=(*(why for where, one in everything for why in _obstacles(where, one)), *lost),
+        obstacles=(*(why for where, one in everything for why in _obstacles(where, one, allowed)), *lost),
         time=tuple(
             f"{where} names {name}, which depends on the time"
             for where, one in everything
@@ -115,12 +119,12 @@ def look_at(source: PythonSource, target: str) -> Known:
     )
 
 
-def _obstacles(where: str, seen: _Seen) -> Iterator[str]:
-    names = seen.names | seen.imports
+def _obstacles(where: str, seen: _Seen, allowed: frozenset[str]) -> Iterator[str]:
+    names = (seen.names | seen.imports) - allowed
     for name in sorted(names & _CHANCE):
         yield f"{where} names {name}, which is left to chance"
     for name in sorted(names):
-        if name in _OUTSIDE or name.startswith(_READERS):
+        if name in _OUTSIDE or (name.startswith(_READERS) and not allowed):
             yield f"{where} names {name}, which is not in the lake"
     for name in sorted(names & _HIDING):
         yield f"{where} names {name}, which runs code that cannot be seen"

@@ -84,7 +84,7 @@ def attempt(session: RunSession, run: LakeRun, build: Build, table: TableEntry |
             claimed = _claim(session, run, index, this)
     try:
         yield this
-        if this.made is not None and not (mark.steady and not _stayed(table, this.made)):
+        if this.made is not None and _is_known(session, build, mark, table, this.made):
             index.remember(_result(run, build, mark, this))
             claimed = False
     finally:
@@ -92,8 +92,12 @@ def attempt(session: RunSession, run: LakeRun, build: Build, table: TableEntry |
             index.release(mark.id, run.request.id)
 
 
-def _stayed(before: TableEntry | None, after: TableEntry) -> bool:
-    return before is not None and identity(before) == identity(after)
+def _is_known(
+    session: RunSession, build: Build, mark: Fingerprint, before: TableEntry | None, after: TableEntry
+) -> bool:
+    """Whether what was made is what its fingerprint says. Files that changed meanwhile may have been read as either."""
+    stayed = before is not None and identity(before) == identity(after)
+    return (stayed or not mark.steady) and fingerprint.files_are(session, build, mark)
 
 
 def _claim(session: RunSession, run: LakeRun, index: ReuseIndex, this: Attempt) -> bool:

@@ -105,9 +105,10 @@ class Build:
     is set. ``setup`` are statements to run first in the same session. ``local`` says that ``sql`` reads files of the
     caller's machine and nothing of the lake (seeds); ``file`` says which. ``resources`` and ``external_access``: see
     ``jobs.job``. With ``rebuild`` an earlier result is not looked for, but this one is kept for others, unless ``reuse`` is
-    ``never``. Without ``content_identity`` the table is not compared with others of the same rows. ``deciding`` says of a merge
-    that which rows it changes is decided by these texts (the first is a SELECT, the others are expressions), so that a time that
-    is asked for elsewhere only gets into rows that it writes.
+    ``never``. ``files`` are paths and patterns outside of the lake that it reads. Without ``content_identity`` the table is
+    not compared with others of the same rows. ``deciding`` says of a merge that which rows it changes is decided by these
+    texts (the first is a SELECT, the others are expressions), so that a time that is asked for elsewhere only gets into
+    rows that it writes.
     """
 
     name: Name
@@ -137,6 +138,7 @@ class Build:
     rebuild: bool = False
     content_identity: bool = True
     deciding: tuple[str, ...] | None = None
+    files: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
