@@ -12,7 +12,7 @@ import json
 import threading
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +96,21 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True)
 class Remembering:
-    """An invocation that remembers its nodes: their keys, taken before the first of them ran, and dbt's manifest."""
+    """An invocation that remembers its nodes: their keys, taken before the first of them ran, and dbt's manifest.
+
+    ``compiled`` are copies of nodes that were compiled before their turn.
+    """
 
     memory: Memory
     sources: Sources
     keys: Mapping[str, str | None]
     manifest: Any
+    compiled: dict[str, Any] = field(default_factory=dict)
+
+    def take_compiled(self, node: str) -> Any | None:
+        """The compiled copy of a node, if compiling it once more would give the same."""
+        copy = self.compiled.pop(node, None)
+        return copy if self.keys.get(node) is not None else None
 
     def asked(self, node: str, what: Build | View | str | None) -> None:
         """See ``Memory.asked``."""

@@ -23,11 +23,13 @@ def install(adapter_class: type[LakehouseAdapter]) -> None:
     """Put in the taps. A command that runs no nodes, or an adapter that is used by itself, has no need of them."""
     try:
         from dbt.artifacts.schemas.results import RunStatus
+        from dbt.task.compile import CompileRunner
         from dbt.task.run import ModelRunner, RunTask
         from dbt.task.runnable import GraphRunnableTask
     except ImportError:
         return
     _wrap(GraphRunnableTask, "execute_nodes", ("self",), lambda method: _execute_nodes(method, RunTask, adapter_class))
+    _wrap(CompileRunner, "compile", ("self", "manifest"), lambda method: _compile(method, adapter_class))
     reused = getattr(RunStatus, "Reused", None)  # from dbt-core 1.12 on
     if reused is not None:
         _wrap(
@@ -61,6 +63,24 @@ def _execute_nodes(original: Method, running: type, adapter_class: type[Lakehous
         return original(self)
 
     return execute_nodes
+
+
+_COMPILED = ("compiled", "compiled_code", "extra_ctes", "extra_ctes_injected", "_pre_injected_sql", "relation_name")
+
+
+def _compile(original: Method, adapter_class: type[LakehouseAdapter]) -> Method:
+    """A node that was compiled before its turn, and would be compiled to the same, is not compiled again."""
+
+    def compile_(self: Any, manifest: Any) -> Any:
+        remembering = self.adapter.invocation.remembering if isinstance(self.adapter, adapter_class) else None
+        copy = None if remembering is None else remembering.take_compiled(self.node.unique_id)
+        if copy is None or not all(hasattr(copy, name) for name in _COMPILED):
+            return original(self, manifest)
+        for name in _COMPILED:
+            setattr(self.node, name, getattr(copy, name))
+        return self.compiler._write_node(self.node)
+
+    return compile_
 
 
 def _execute(original: Method, reused: Any, adapter_class: type[LakehouseAdapter]) -> Method:

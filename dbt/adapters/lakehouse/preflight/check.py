@@ -46,6 +46,8 @@ def before_nodes(task: Any, adapter: LakehouseAdapter, nodes: Sequence[Any]) -> 
         logger.warning(f"the pre-flight check failed itself, and nodes run unchecked: {type(error).__name__}: {error}")
         logger.debug(traceback.format_exc())
         return
+    if adapter.invocation.remembering is not None:
+        adapter.invocation.remembering.compiled.update(report.compiled)
     if not report.findings:
         said = f"Pre-flight: {report.nodes} nodes in {report.seconds:.1f}s"
         (logger.info if report.unchecked else logger.debug)(f"{said}; {report.skipped()}" if report.unchecked else said)
@@ -87,6 +89,7 @@ class _Look:
             findings=tuple(self._findings),
             nodes=len(self._nodes) + len(self._tests),
             unchecked=tuple(self._unchecked),
+            compiled=self._drafting.compiled,
         )
 
     def bind_nodes(self) -> None:

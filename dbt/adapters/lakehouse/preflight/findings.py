@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +36,16 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """All that was found, how many nodes were looked at, and of how many nothing can be told, by the reason why."""
+    """All that was found, how many nodes were looked at, and of how many nothing can be told, by the reason why.
+
+    ``compiled`` are copies of the nodes that could be compiled.
+    """
 
     findings: tuple[Finding, ...] = ()
     nodes: int = 0
     unchecked: tuple[tuple[str, str], ...] = ()
     seconds: float = 0.0
+    compiled: Mapping[str, Any] = field(default_factory=dict)
 
     def skipped(self) -> str:
         """How many nodes could not be checked ahead, and why; empty if all could."""
