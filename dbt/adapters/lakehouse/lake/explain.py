@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -78,19 +79,21 @@ def explain(catalog: Catalog, node: str, *, state: str, branch: str | None, run:
     for one in runs:
         found = names(one.nodes)
         if found:
-            return _Explainer(history, _only(node, found), one, history.head(one), branch).explain()
+            return _Explainer(history, _only(node, found), node, one, history.head(one), branch).explain()
     if record is not None:
         raise NotInLake(f"run {record.id[:8]} had nothing to do with {node!r}; `lakehouse run show {record.id[:8]}`")
     found = names(None)
     if not found:
         raise NotInLake(f"nothing is known of {node!r}; a model's name, a unique id or schema.table is right")
-    return _Explainer(history, _only(node, found), None, state, branch).explain()
+    return _Explainer(history, _only(node, found), node, None, state, branch).explain()
 
 
 class _Explainer:
     def __init__(
-        self, history: History, node: str, record: RunRecord | None, state: str | None, branch: str | None
+        self, history: History, node: str, said: str, record: RunRecord | None, state: str | None, branch: str | None
     ) -> None:
+        schema, _, table = said.partition(".")
+        self._wanted = Key(schema, table)
         self._catalog = history.catalog
         self._branch = record.target if record is not None else branch
         self._history = history
@@ -105,11 +108,9 @@ class _Explainer:
         return said if isinstance(said, Mapping) else {"status": said} if said else {}
 
     def explain(self) -> Explanation:
-        if self._node.partition(".")[0] in ("test", "unit_test") or self._key() is None:
-            return self._without_relation()
-        now = self._version()
+        now = self._found
         if now is None:
-            return self._explanation("unknown")
+            return self._without_relation()
         if self._record is None:
             self._record = self._history.run(now.commit.run)
         elif now.commit.run != self._record.id:
@@ -118,18 +119,18 @@ class _Explainer:
 
     # relations
 
-    def _key(self) -> Key | None:
-        """Where the node's relation stands."""
+    @functools.cached_property
+    def _found(self) -> Version | None:
+        """The node's relation; in several schemas, the one that the run put there, else the newest."""
         if self._state is None:
             return None
         entries = self._catalog.entries(self._state)
-        return next(
-            (key for key, entry in entries.items() if _made_by(entry) == self._node or f"{key}" == self._node), None
-        )
-
-    def _version(self) -> Version | None:
-        key = self._key()
-        return self._history.version(self._state, key) if key is not None and self._state is not None else None
+        keys = [key for key, entry in entries.items() if _made_by(entry) == self._node or str(key) == self._node]
+        if self._wanted in keys:
+            keys = [self._wanted]
+        found = [version for key in keys if (version := self._history.version(self._state, key)) is not None]
+        mine = self._record.id if self._record is not None else None
+        return max(found, key=lambda one: (one.commit.run == mine, one.commit.time), default=None)
 
     def _left_as_it_is(self, now: Version) -> Explanation:
         """The run put nothing there: what stood there was right, or nothing came of it."""
