@@ -10,16 +10,17 @@ ARGS    ?=
 BENCH   ?= *
 
 BIN   := $(VENV)/bin
+NEWER := $(VENV)-dbt-1.12
 STAMP := $(VENV)/.installed
 
 # Where the variable is set (in many containers), every start of Python would compile every module again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-service bench lint format clean
+.PHONY: help install demo test test-service test-dbt-1.12 bench lint format clean
 
 help: ## what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(STAMP) ## the environment, in .venv; the other targets see to it themselves
 
@@ -29,7 +30,7 @@ $(STAMP): pyproject.toml constraints.txt
 		echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@echo "Installing the project and its pinned dependencies into $(VENV) (once; about a minute)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,sample,postgres,s3,service,telemetry]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,sample,postgres,s3,service,telemetry,watch]'
 	@touch $@
 
 demo: $(STAMP) ## branch, run, failure, fix and merge on 336,776 flights, in ./demo
@@ -43,6 +44,18 @@ test: $(STAMP) ## lint, types and the whole test suite
 
 test-service: $(STAMP) ## dbt's own adapter suite once more, against a service instead of an embedded lake
 	LAKEHOUSE_TEST_SERVICE=1 $(BIN)/pytest -n $(WORKERS) $(ARGS) tests/functional/adapter
+
+test-dbt-1.12: $(NEWER)/.installed ## what reuse means in dbt's words, with dbt-core 1.12 (in an environment of its own)
+	$(NEWER)/bin/pytest -n $(WORKERS) $(ARGS) tests/functional/lakehouse/test_reuse.py tests/functional/lakehouse/test_reuse_selection.py
+
+# dbt-core 1.12 names a parser in Rust which it needs for one flag alone, and which comes from elsewhere than PyPI.
+$(NEWER)/.installed: $(STAMP)
+	@test -x $(NEWER)/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python $(NEWER)
+	@grep -v '^dbt-core==' constraints.txt > $(NEWER)/constraints.txt
+	@echo "dbt-core-experimental-parser ; sys_platform == 'none'" > $(NEWER)/overrides.txt
+	@$(BIN)/uv pip install --quiet --python $(NEWER)/bin/python -c $(NEWER)/constraints.txt --override $(NEWER)/overrides.txt \
+		-e '.[dev,postgres,s3,service,telemetry]' 'dbt-core==1.12.*'
+	@touch $@
 
 bench: $(STAMP) ## measure beside DuckDB and dbt-duckdb on this machine; one of them: BENCH=tables
 	@for script in tests/benchmarks/bench_$(BENCH).py; do \
@@ -59,6 +72,6 @@ format: $(STAMP) ## let ruff put the code in order
 	$(BIN)/ruff format .
 
 clean: ## remove the environment and everything that can be made again
-	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(NEWER) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	rm -rf sample_project/lake sample_project/raw sample_project/target sample_project/logs
 	find dbt tests sample_project -type d -name __pycache__ -prune -exec rm -rf {} +
