@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import re
 import threading
@@ -639,6 +640,11 @@ class LakehouseAdapter(SQLAdapter):
     # what inherited macros ask
 
     @available
+    def no_rows(self) -> agate.Table:
+        """What a statement without rows gives; dbt would make it anew for every node."""
+        return _no_rows()
+
+    @available
     def valid_incremental_strategies(self) -> list[str]:
         """Incremental strategies that are known here."""
         return list(nodes.STRATEGIES)
@@ -712,6 +718,13 @@ class LakehouseAdapter(SQLAdapter):
     @property
     def _database(self) -> str:
         return self.credentials.database
+
+
+@functools.cache
+def _no_rows() -> agate.Table:
+    from dbt_common.clients import agate_helper
+
+    return agate_helper.empty_table()
 
 
 def _setup(sql_header: str | None) -> tuple[str, ...]:

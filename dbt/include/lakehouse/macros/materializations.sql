@@ -12,30 +12,43 @@
 
 {% macro lakehouse_built(relation, code, response) %}
   {{ write(code) }}
-  {%- do store_result('main', response=response) -%}
-  {%- do apply_grants(relation, config.get('grants'), should_revoke=False) -%}
-  {%- do persist_docs(relation, model) -%}
+  {%- do store_result('main', response=response, agate_table=adapter.no_rows()) -%}
+  {#- Each of dbt's macros takes a fifth of a millisecond to find out that there is nothing to do. -#}
+  {%- if config.get('grants') -%}
+    {%- do apply_grants(relation, config.get('grants'), should_revoke=False) -%}
+  {%- endif -%}
+  {%- if config.get('persist_docs') -%}
+    {%- do persist_docs(relation, model) -%}
+  {%- endif -%}
 {% endmacro %}
 
 {% materialization table, adapter='lakehouse', supported_languages=['sql', 'python'] %}
   {%- set relation = this.incorporate(type='table') -%}
-  {{ run_hooks(pre_hooks, inside_transaction=False) }}
-  {{ run_hooks(pre_hooks, inside_transaction=True) }}
+  {%- if pre_hooks -%}
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+  {%- endif -%}
   {%- set code = compiled_code if model['language'] == 'python' else lakehouse_contracted(sql) -%}
   {%- do lakehouse_built(relation, code, adapter.build_table(model, relation, code, config.get('sql_header'))) -%}
-  {{ run_hooks(post_hooks, inside_transaction=True) }}
-  {{ run_hooks(post_hooks, inside_transaction=False) }}
+  {%- if post_hooks -%}
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+  {%- endif -%}
   {{ return({'relations': [relation]}) }}
 {% endmaterialization %}
 
 {% materialization view, adapter='lakehouse' %}
   {%- set relation = this.incorporate(type='view') -%}
-  {{ run_hooks(pre_hooks, inside_transaction=False) }}
-  {{ run_hooks(pre_hooks, inside_transaction=True) }}
+  {%- if pre_hooks -%}
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+  {%- endif -%}
   {%- set code = lakehouse_contracted(sql) -%}
   {%- do lakehouse_built(relation, code, adapter.build_view(model, relation, code, config.get('sql_header'))) -%}
-  {{ run_hooks(post_hooks, inside_transaction=True) }}
-  {{ run_hooks(post_hooks, inside_transaction=False) }}
+  {%- if post_hooks -%}
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+  {%- endif -%}
   {{ return({'relations': [relation]}) }}
 {% endmaterialization %}
 
@@ -44,13 +57,17 @@
   {%- do incremental_validate_on_schema_change(config.get('on_schema_change'), default='ignore') -%}
   {%- set strategy = config.get('incremental_strategy') or 'delete+insert' -%}
   {%- set strategy_sql = adapter.get_incremental_strategy_macro(context, strategy) -%}
-  {{ run_hooks(pre_hooks, inside_transaction=False) }}
-  {{ run_hooks(pre_hooks, inside_transaction=True) }}
+  {%- if pre_hooks -%}
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+  {%- endif -%}
   {%- set code = compiled_code if model['language'] == 'python' else lakehouse_contracted(sql) -%}
   {%- do lakehouse_built(relation, code, adapter.build_incremental(
         model, relation, code, should_full_refresh(), strategy, strategy_sql, config.get('sql_header'))) -%}
-  {{ run_hooks(post_hooks, inside_transaction=True) }}
-  {{ run_hooks(post_hooks, inside_transaction=False) }}
+  {%- if post_hooks -%}
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+  {%- endif -%}
   {{ return({'relations': [relation]}) }}
 {% endmaterialization %}
 
@@ -62,11 +79,15 @@
   {%- endif -%}
   {%- set agate_table = load_agate_table() -%}
   {%- do store_result('agate_table', response='OK', agate_table=agate_table) -%}
-  {{ run_hooks(pre_hooks, inside_transaction=False) }}
-  {{ run_hooks(pre_hooks, inside_transaction=True) }}
+  {%- if pre_hooks -%}
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+  {%- endif -%}
   {%- do lakehouse_built(relation, '', adapter.build_seed(model, relation, agate_table, should_full_refresh())) -%}
-  {{ run_hooks(post_hooks, inside_transaction=True) }}
-  {{ run_hooks(post_hooks, inside_transaction=False) }}
+  {%- if post_hooks -%}
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+  {%- endif -%}
   {{ return({'relations': [relation]}) }}
 {% endmaterialization %}
 
@@ -82,8 +103,10 @@
   {%- if not relation.is_table -%}
     {% do exceptions.relation_wrong_type(relation, 'table') %}
   {%- endif -%}
-  {{ run_hooks(pre_hooks, inside_transaction=False) }}
-  {{ run_hooks(pre_hooks, inside_transaction=True) }}
+  {%- if pre_hooks -%}
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+  {%- endif -%}
   {%- set strategy_macro = strategy_dispatch(config.get('strategy')) -%}
   {%- set strategy = strategy_macro(model, "snapshotted_data", "source_data", model['config'], exists) -%}
   {%- if exists -%}
@@ -100,8 +123,10 @@
     {%- set response = adapter.build_table(model, relation, code, config.get('sql_header')) -%}
   {%- endif -%}
   {%- do lakehouse_built(relation, code, response) -%}
-  {{ run_hooks(post_hooks, inside_transaction=True) }}
-  {{ run_hooks(post_hooks, inside_transaction=False) }}
+  {%- if post_hooks -%}
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+  {%- endif -%}
   {{ return({'relations': [relation]}) }}
 {% endmaterialization %}
 
