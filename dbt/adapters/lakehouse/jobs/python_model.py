@@ -30,8 +30,12 @@ def run_model(source: PythonCode, cursor: duckdb.DuckDBPyConnection) -> Any:
     ``dbt.ref`` and ``dbt.source`` give DuckDB relations, ``session`` is the connection. Raises ``PythonModelError`` with a
     traceback whose lines are those of the user's file.
     """
+    # Imported late: a process of the model's own has no use for it.
+    from dbt.adapters.lakehouse.jobs.project_modules import forgotten_after
+
     try:
-        return call(source.code, source.path, source.line, cursor)
+        with forgotten_after(source.path):
+            return call(source.code, source.path, source.line, cursor)
     except duckdb.InterruptException:
         raise
     except Exception as error:
