@@ -76,7 +76,8 @@ def code_of(project_dir: Path, profile: Mapping[str, Any], arguments: Sequence[s
     tree = _git(project_dir, "rev-parse", "HEAD^{tree}")
     if tree is None or _git(project_dir, "status", "--porcelain", "--", ".") != "":
         return None
-    read = _git(project_dir, "grep", "-hIE", "env_var", "--", ".") or ""
+    # What a profile reads shapes where the lake is, and may be secret.
+    read = _git(project_dir, "grep", "-hIE", "env_var", "--", ".", ":(exclude,glob)**/profiles.yml") or ""
     names = {match[1] for match in _ENVIRONMENT.finditer(read)}
     names |= {name for name in os.environ if name.startswith("DBT_") and not name.startswith("DBT_INVOCATION")}
     said = {
