@@ -212,7 +212,8 @@ class LakehouseConnectionManager(SQLConnectionManager):
         """The dbt test that runs on this thread, if its answer may be one that was given before."""
         node = get_node_info()
         credentials = cast("LakehouseCredentials", self.profile.credentials)
-        return str(node["unique_id"]) if node.get("resource_type") == "test" and credentials.reuses() else None
+        tests = node.get("resource_type") in ("test", "unit_test")
+        return str(node["unique_id"]) if tests and credentials.reuses() else None
 
     # A run is the transaction; a connection has none of its own, but dbt likes to keep count of them.
 

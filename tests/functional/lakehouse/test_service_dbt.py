@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -61,6 +62,34 @@ def test_what_did_not_change_is_reused(shop: Shop, serve: Serve) -> None:
     assert "shop.orders" in edited
     assert "CREATE TABLE 1" in edited
     assert shop.tables()["shop.totals"] == [(6,)]
+
+
+def test_seeds_and_tests_are_reused_by_what_the_service_saw(shop: Shop, serve: Serve) -> None:
+    serve()
+    checks = "[{name: id, data_tests: [not_null, unique]}]"
+    shop.write(
+        {
+            "seeds/raw.csv": "id,v\n1,a\n2,b\n",
+            "models/schema.yml": f"models: [{{name: orders, columns: {checks}}}]\n",
+        }
+    )
+    shop.models(orders="select id from {{ ref('raw') }}")
+
+    def reused() -> set[str]:
+        results = json.loads(shop.read("target/run_results.json"))["results"]
+        return {r["unique_id"].split(".")[2] for r in results if r["adapter_response"].get("code") == "REUSED"}
+
+    shop.dbt("build")
+    assert reused() == set()
+    shop.dbt("build")
+    assert reused() == {"raw", "orders", "not_null_orders_id", "unique_orders_id"}
+    shop.write({"seeds/raw.csv": "id,v\n1,a\n2,c\n"})
+    shop.dbt("build")
+    assert "raw" not in reused()
+    shop.write({"seeds/raw.csv": "id,v\n2,a\n2,c\n"})
+    for _ in range(2):
+        assert "Got 1 result" in shop.dbt("build", code=1).output
+        assert "unique_orders_id" not in reused()
 
 
 def test_every_kind_of_node(shop: Shop, serve: Serve) -> None:

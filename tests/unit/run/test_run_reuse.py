@@ -317,6 +317,29 @@ def test_a_test_that_passed_is_answered_from_the_index(open_run):
     assert ask(5).reused is None
 
 
+UNIT = """
+SELECT 'actual' AS actual_or_expected, * FROM (SELECT x, DATE '2024-01-01' AS d FROM ({}) AS t(x))
+UNION ALL SELECT 'expected' AS actual_or_expected, * FROM (VALUES (2, DATE '2024-01-01'), (1, DATE '2024-01-01')) AS e
+"""
+
+
+def test_a_unit_test_that_passed_is_answered_from_the_index(open_run):
+    def ask(given: str) -> Any:
+        this = open_run()
+        with closing(this.session()) as session:
+            return session.execute(UNIT.format(given), test="unit_test.a")
+
+    assert ask("VALUES (1), (2)").reused is None
+    again = ask("VALUES (1), (2)")
+    assert again.reused is not None
+    assert [column.name for column in again.columns] == ["actual_or_expected", "x", "d"]
+    for other in ("VALUES (1), (3)", "VALUES (1), (2), (2)", "VALUES (1)"):
+        for _ in range(2):
+            failed = ask(other)
+            assert failed.reused is None
+            assert len(failed.rows) > 2
+
+
 def test_macros_count_where_they_are_called(open_run):
     def attempt(definition: str, sql: str) -> Built:
         this = open_run()

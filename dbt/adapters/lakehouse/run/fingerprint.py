@@ -71,12 +71,11 @@ def of_build(session: RunSession, build: Build, table: TableEntry | None) -> Fin
         _decide(work, session, build)
     work.parts.update(_configuration(build))
     work.parts["engine"] = _engine(session)
-    if build.arrow is not None:
-        # What file they were read from is the caller's word alone.
-        work.obstacles.append("its rows come from the caller")
-    elif build.file is not None:
+    if build.file is not None:
         work.put("code", build.file.how)
         work.parts["file"] = build.file.digest
+    elif build.arrow is not None:
+        work.obstacles.append("its rows come from the caller")
     elif build.sql is not None:
         work.put("code", work.read(build.sql).text)
     if build.python is not None:

@@ -96,7 +96,8 @@ class _Recalling:
         if known is None or known.entry is not None:
             return None
         reused = Reused(run=known.run, author=known.author, seconds=known.seconds)
-        return Recalled(reused=reused, failures=int(known.answer["rows"][0][0]))
+        failures = int(known.answer["rows"][0][0]) if known.answer["rows"] else 0
+        return Recalled(reused=reused, failures=failures)
 
     def commit(self) -> None:
         """Write what was put in place. Raises ``HeadMoved`` if something else stands there by now; then nothing is written."""

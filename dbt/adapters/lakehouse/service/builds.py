@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import hashlib
 import logging
 import struct
 import tempfile
@@ -20,7 +21,7 @@ from dbt.adapters.lakehouse.errors import BadRequest, LakehouseError, ServiceErr
 from dbt.adapters.lakehouse.jobs.job import LogLine, Progress, Resources
 from dbt.adapters.lakehouse.lake.remote import wire
 from dbt.adapters.lakehouse.run.session import RunSession
-from dbt.adapters.lakehouse.run.values import Build, Built, Wish
+from dbt.adapters.lakehouse.run.values import Build, Built, FileSource, Wish
 from dbt.adapters.lakehouse.service.asking import Asker
 from dbt.adapters.lakehouse.service.runs import built_before
 from dbt.adapters.lakehouse.service.threads import building
@@ -110,6 +111,7 @@ async def _read(request: Request, most: int, stack: contextlib.ExitStack) -> Bui
     file = folder / "rows.arrow"
     head = bytearray()
     length: int | None = None
+    digest = hashlib.sha256()
     with file.open("wb") as target:
         got = 0
         async for chunk in request.stream():
@@ -117,6 +119,7 @@ async def _read(request: Request, most: int, stack: contextlib.ExitStack) -> Bui
             if got > most:
                 raise BadRequest(f"the rows are more than the {most / 1e9:g} GB that this service takes in one request")
             if length is not None and len(head) == length:
+                digest.update(chunk)
                 await anyio.to_thread.run_sync(target.write, chunk)
                 continue
             head += chunk
@@ -126,14 +129,15 @@ async def _read(request: Request, most: int, stack: contextlib.ExitStack) -> Bui
                     raise BadRequest(f"the build's document claims {length} bytes; it may have {_LONGEST_BUILD}")
                 del head[:4]
             if length is not None and len(head) > length:
+                digest.update(head[length:])
                 target.write(head[length:])
                 del head[length:]
     if length is None or len(head) < length:
         raise BadRequest("the request ended before the build's document did")
-    return _checked(bytes(head), rows=str(file))
+    return _checked(bytes(head), rows=str(file), digest=digest.hexdigest())
 
 
-def _checked(text: bytes, rows: str | None) -> Build:
+def _checked(text: bytes, rows: str | None, digest: str = "") -> Build:
     """The build, which must not name files of this machine by itself."""
     try:
         # To the letter: what is almost a build was not made by this package's client.
@@ -145,8 +149,9 @@ def _checked(text: bytes, rows: str | None) -> Build:
     if wish.local != (rows is not None):
         raise BadRequest("a 'local' build brings its rows with it, and no other does")
     _check_resources(wish.resources)
-    # Of what file the rows are is the client's word, on which nobody else's results shall depend.
-    return dataclasses.replace(wish, arrow=rows, local=False, file=None, sql=wish.sql if rows is None else None)
+    # What is in the client's file is its word, on which nobody else's results shall depend. What came of it is known.
+    file = FileSource(digest=digest, how="an Arrow stream") if rows is not None and wish.file is not None else None
+    return dataclasses.replace(wish, arrow=rows, local=False, file=file, sql=wish.sql if rows is None else None)
 
 
 def _check_resources(wanted: Resources) -> None:

@@ -252,8 +252,16 @@ def _add_reading(routes: APIRouter, find: _Find) -> None:
         """Run statements; rows of the last one come as an Arrow stream."""
 
         def work() -> Response:
-            result, more = place.do(lambda session: session.execute(wish.sql, fetch=wish.fetch, limit=wish.limit))
-            answer = wire.Answer(columns=result.columns, rows_affected=result.rows_affected, message=result.message)
+            result, more = place.do(
+                lambda session: session.execute(wish.sql, fetch=wish.fetch, limit=wish.limit, test=wish.test)
+            )
+            answer = wire.Answer(
+                columns=result.columns,
+                rows_affected=result.rows_affected,
+                message=result.message,
+                reused=result.reused,
+                rows=tuple(tuple(row) for row in result.rows) if result.reused is not None else (),
+            )
             return replies.rows(answer, result.rows, headers=more)
 
         return await place.attend(work)

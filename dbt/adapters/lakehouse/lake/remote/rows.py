@@ -37,7 +37,13 @@ def result_of(content: str, data: bytes) -> Result:
     """A statement's result, of its answer's body."""
     if content != wire.ARROW:
         answer: wire.Answer = wire.load(wire.Answer, data)
-        return Result(columns=answer.columns, rows_affected=answer.rows_affected, message=answer.message)
+        return Result(
+            columns=answer.columns,
+            rows=answer.rows,
+            rows_affected=answer.rows_affected,
+            message=answer.message,
+            reused=answer.reused,
+        )
     import pyarrow as pa
 
     schema = pa.ipc.read_schema(pa.BufferReader(data))

@@ -81,8 +81,8 @@ class RemoteSession:
     # reading
 
     def execute(self, sql: str, *, fetch: bool = True, limit: int | None = None, test: str | None = None) -> Result:
-        """See ``lake.base.Session``; tests always run."""
-        request = wire.Execute(sql=sql, fetch=fetch, limit=limit)
+        """See ``lake.base.Session``."""
+        request = wire.Execute(sql=sql, fetch=fetch, limit=limit, test=test)
         response = self._send("execute", wire.dump(wire.Execute, request))
         return rows.result_of(response.headers.get("Content-Type", ""), response.data)
 

@@ -20,7 +20,7 @@ from dbt.adapters.lakehouse.errors import (
     error_kinds,
 )
 from dbt.adapters.lakehouse.jobs.job import LogLine, Progress
-from dbt.adapters.lakehouse.run.values import Built, Draft, Name, RunRequest, Wish
+from dbt.adapters.lakehouse.run.values import Built, Draft, Name, Reused, RunRequest, Wish
 from dbt.adapters.lakehouse.tables.values import Column
 
 API = 1
@@ -87,6 +87,7 @@ class Execute:
     sql: str
     fetch: Truth = True
     limit: Whole | None = None
+    test: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,11 +182,13 @@ class ErrorDocument:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a statement gave, but for rows that travel as Arrow."""
+    """What a statement gave, but for rows that travel as Arrow. Those of an earlier answer (``reused``) stand in ``rows``."""
 
     columns: tuple[Column, ...] = ()
     rows_affected: int | None = None
     message: str = "OK"
+    reused: Reused | None = None
+    rows: tuple[tuple[Any, ...], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
