@@ -15,7 +15,7 @@ from dbt_common.exceptions import CompilationError, DbtRuntimeError
 from dbt.adapters.lakehouse.errors import JobCancelled
 from dbt.adapters.lakehouse.jobs.job import Bound
 from dbt.adapters.lakehouse.preflight import hooks, lines, unit_tests
-from dbt.adapters.lakehouse.preflight.compiling import Compiling
+from dbt.adapters.lakehouse.preflight.compiling import Compiling, DependsOnResults
 from dbt.adapters.lakehouse.preflight.drafts import HOOKS, Drafting, makes, name_of, place
 from dbt.adapters.lakehouse.preflight.findings import Finding, Report
 from dbt.adapters.lakehouse.run.values import Draft, Looked, Name
@@ -41,7 +41,7 @@ def before_nodes(task: Any, adapter: LakehouseAdapter, nodes: Sequence[Any]) -> 
         report = look(task, adapter, nodes)
     except (KeyboardInterrupt, JobCancelled):
         raise
-    except Exception as error:
+    except (Exception, DependsOnResults) as error:
         # Who only looks must not be in the way.
         logger.warning(f"the pre-flight check failed itself, and nodes run unchecked: {type(error).__name__}: {error}")
         logger.debug(traceback.format_exc())

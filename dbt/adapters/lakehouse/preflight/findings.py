@@ -33,6 +33,11 @@ class Finding:
             return f"{self.file}, compiled line {self.compiled_line}"
         return self.file
 
+    def shown(self) -> list[str]:
+        """The message in lines, and the line it is about."""
+        at = [f"{self.line or self.compiled_line} | {self.text}"] if self.text else []
+        return [line.expandtabs(4) for line in (*_shortened(self.message.splitlines()), *at)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
@@ -67,9 +72,7 @@ class Report:
         said: list[str] = []
         for finding in self.findings:
             said.append(f"{finding.kind} {finding.name} ({finding.place})")
-            said.extend(f"  {line}" for line in _shortened(finding.message.splitlines()))
-            if finding.text:
-                said.append(f"  {finding.line or finding.compiled_line} | {finding.text}")
+            said.extend(f"  {line}" for line in finding.shown())
             said.append("")
         if self.unchecked:
             said += [self.skipped(), ""]
