@@ -35,6 +35,14 @@ def test_a_module_is_read_again(project: Path) -> None:
     assert imported(project, "rates_of_test") == 2
 
 
+def test_a_model_may_be_named_from_where_dbt_stands(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    with forgotten_after("models/m.py"):
+        (project / "near_of_test.py").write_text("X = 1")
+        __import__("near_of_test")
+    assert "near_of_test" not in sys.modules
+
+
 def test_packages_and_folders_are_read_again(project: Path) -> None:
     (project / "pack_of_test").mkdir()
     for number in (1, 2):

@@ -23,7 +23,7 @@ _before: set[str] = set()
 @contextlib.contextmanager
 def forgotten_after(model: str) -> Iterator[None]:
     """What a model (a file of the project) imports of its project within this is forgotten once no other model runs."""
-    root = _project_of(Path(model))
+    root = _project_of(Path(model).absolute())
     with _lock:
         if not _running:
             _roots.clear()
