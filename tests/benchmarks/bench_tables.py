@@ -7,6 +7,7 @@ Every pair is measured in turns in the same run, since the machine's own speed c
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib.util
 import json
 import statistics
@@ -21,7 +22,7 @@ from pathlib import Path
 import duckdb
 
 from dbt.adapters.lakehouse.storage import uri_of
-from dbt.adapters.lakehouse.tables import metadata, reader, rows, writer
+from dbt.adapters.lakehouse.tables import content, metadata, reader, rows, writer
 from dbt.adapters.lakehouse.tables.values import TableSpec, Written
 
 RESULTS = Path(__file__).parent / "results" / "tables.json"
@@ -153,6 +154,38 @@ def bench_small(folder: Path) -> dict[str, float]:
     return {"raw COPY ms": copy * 1e3, "table ms": table * 1e3, "beyond its COPY ms": (table - copy) * 1e3}
 
 
+def bench_identity(database: Path, folder: Path, rounds: int) -> dict[str, float]:
+    """What it costs to know what is in a table: writing it with and without."""
+    with connect() as con:
+        con.execute(f"ATTACH '{database}' AS source (READ_ONLY); CREATE TABLE small AS FROM source.lineitem LIMIT 100")
+
+        def without(query: str) -> None:
+            with content.identifying(False):
+                writer.create(con, query, spec(folder))
+
+        found = {}
+        for title, query, times in (("lineitem", "FROM source.lineitem", rounds), ("100 rows", "FROM small", 60)):
+            pair = pairs(
+                times,
+                lambda query=query: without(query),  # type: ignore[misc]
+                lambda query=query: writer.create(con, query, spec(folder)),  # type: ignore[misc]
+            )
+            found |= {
+                f"{title} without ms": pair[0] * 1e3,
+                f"{title} with ms": pair[1] * 1e3,
+                f"{title} ratio": pair[2],
+            }
+        written = writer.create(con, "FROM source.lineitem", spec(folder))
+        path = metadata.load(written.metadata_location).data[0].path.removeprefix("file://")
+        found["lineitem hash alone ms"] = 1e3 * statistics.median(seconds(lambda: digest(path)) for _ in range(5))
+    return found
+
+
+def digest(path: str) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def bench_merge(database: Path, folder: Path, rounds: int) -> dict[str, float]:
     with connect() as con:
         con.execute(f"ATTACH '{database}' AS source (READ_ONLY)")
@@ -214,6 +247,7 @@ def main() -> None:
         found = {
             "small table": bench_small(folder),
             "write lineitem": bench_write(database, folder, given.rounds),
+            "content identity": bench_identity(database, folder, given.rounds),
             "read": bench_read(database, folder, given.rounds),
             "merge": bench_merge(database, folder, given.rounds),
         }

@@ -81,3 +81,29 @@ def test_batches_are_plain_if_their_statements_replace_a_time_and_no_more(delete
     assert nodes.is_plain_batch(time, statements, '"t__dbt_tmp"', '"lake"."s"."t"', ["id", "ts"]) is plain
     assert not nodes.is_plain_batch(time, statements, '"t__dbt_tmp"', '"lake"."s"."u"', ["id", "ts"])
     assert not nodes.is_plain_batch(time, statements, '"t__dbt_tmp"', '"lake"."s"."t"', ["id", "ts", "more"])
+
+
+@pytest.mark.parametrize(
+    ("sql", "found"),
+    [
+        ("create table lake.shop.orders as select 1 as x", ("orders", "select 1 as x", False)),
+        ("/* c */ CREATE OR REPLACE TABLE lake.SHOP.orders__tmp AS (select 1)", ("orders__tmp", "(select 1)", True)),
+        ("create table lake.shop.other as select 1 as x", None),
+        ("create table lake.audit.orders as select 1 as x", None),
+        ('create table "lake@main".shop.orders as select 1 as x', None),
+        ("create table orders as select 1 as x", None),
+        ("create temp table orders as select 1 as x", None),
+        ("create table if not exists lake.shop.orders as select 1 as x", None),
+        ("create table lake.shop.orders (a) as select 1 as x", None),
+        ("create table lake.shop.orders (a int)", None),
+        ("create table lake.shop.orders clone lake.shop.other", None),
+        ("create view lake.shop.orders as select 1 as x", None),
+        ("create table lake.shop.orders as select 1 as x; select 2", None),
+        ("select 'create table'", None),
+    ],
+)
+def test_a_nodes_own_table_is_known_by_its_statement(sql: str, found: tuple[str, str, bool] | None) -> None:
+    node = {"resource_type": "model", "alias": "orders", "schema": "shop"}
+    answer = nodes.own_table(sql, node, "lake")
+    assert (answer and (answer[0].name, *answer[1:])) == found
+    assert nodes.own_table(sql, {**node, "resource_type": "test"}, "lake") is None

@@ -16,7 +16,7 @@ from dbt_common.exceptions import CompilationError, DbtDatabaseError, DbtRuntime
 
 from dbt.adapters.lakehouse.errors import ConfigError, ConstraintViolated, LakehouseError, SchemaMismatch, SqlError
 from dbt.adapters.lakehouse.lake.base import Result, Session
-from dbt.adapters.lakehouse.run.values import Reused
+from dbt.adapters.lakehouse.run.values import Build, Reused
 
 if TYPE_CHECKING:
     import agate
@@ -72,6 +72,7 @@ class SessionHandle:
         self.session = session
         self.fetch = True
         self.test: str | None = None
+        self.build: Build | None = None
 
     def cursor(self) -> SessionCursor:
         """A new cursor; statements run one at a time all the same."""
@@ -101,8 +102,14 @@ class SessionCursor:
         """Run a statement. Parameters are not taken: nothing in dbt for DuckDB needs them."""
         if bindings:
             raise DbtRuntimeError("parameters are not supported here; write values into the statement")
-        self._result = self._handle.session.execute(sql, fetch=self._handle.fetch, test=self._handle.test)
         self._at = 0
+        build = self._handle.build
+        if build is None:
+            self._result = self._handle.session.execute(sql, fetch=self._handle.fetch, test=self._handle.test)
+            return
+        built = self._handle.session.build(build)
+        rows = built.rows_written
+        self._result = Result(rows_affected=rows, message=f"CREATE TABLE {rows}", reused=built.reused)
 
     @property
     def description(self) -> list[tuple[str, str]] | None:
@@ -152,6 +159,7 @@ class LakehouseConnectionManager(SQLConnectionManager):
     TYPE = "lakehouse"
     session_source: Callable[[], Session]
     asked: Callable[[str | None], None]
+    own_table: Callable[[str, Session], Build | None]
 
     def open(self, connection: Connection) -> Connection:  # type: ignore[override] # dbt calls it on the instance
         """Open a session for this thread."""
@@ -202,11 +210,12 @@ class LakehouseConnectionManager(SQLConnectionManager):
         handle: SessionHandle = self.get_thread_connection().handle
         handle.fetch = fetch
         handle.test = self._test() if fetch else None
+        handle.build = self.own_table(sql, handle.session)
         try:
             self.asked(None if handle.test is None else sql)
             return super().execute(sql, auto_begin, fetch, limit)
         finally:
-            handle.fetch, handle.test = True, None
+            handle.fetch, handle.test, handle.build = True, None, None
 
     def _test(self) -> str | None:
         """The dbt test that runs on this thread, if its answer may be one that was given before."""

@@ -84,6 +84,7 @@ class LakehouseAdapter(SQLAdapter):
         self.invocation = Invocation(self.credentials, self.lake, self._target_path, self._python_needs)
         self.connections.session_source = self.invocation.session
         self.connections.asked = self.invocation.asked
+        self.connections.own_table = self._own_table
         add_callback_to_manager(self.invocation.on_event)
         if self.invocation.runs_nodes:
             taps.install(LakehouseAdapter)
@@ -563,6 +564,30 @@ class LakehouseAdapter(SQLAdapter):
                 f"{node['unique_id']}: a batch replaces the rows of its time; unique_key has no part in that"
             )
         return condition
+
+    def _own_table(self, sql: str, session: Session) -> Build | None:
+        """What a node's statement builds, if it makes the node's table: so do materializations that a project brings."""
+        known = getattr(self.get_macro_resolver(), "nodes", {})
+        node = known.get(get_node_info().get("unique_id"))
+        if node is None or "create" not in sql.lower():
+            return None
+        said = {"resource_type": str(node.resource_type), "alias": node.alias, "schema": node.schema}
+        with dbt_errors():
+            found = nodes.own_table(sql, said, self._database)
+            if found is None:
+                return None
+            name, query, replaces = found
+            if not replaces and session.lookup(name) is not None:
+                return None
+            return Build(
+                name=name,
+                sql=query,
+                node=node.unique_id,
+                rebuild=not self.credentials.reuses(),
+                resources=demands.resources(node.config),
+                external_access=demands.flag(node.config, "external_access"),
+                **demands.reuse(node.config),
+            )
 
     def _build(self, build: Build) -> Built:
         """Run a build; dbt's log shows its SQL as it does that of statements."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.lakehouse.errors import ConfigError
-from dbt.adapters.lakehouse.run.values import FileSource
+from dbt.adapters.lakehouse.run.values import FileSource, Name
 from dbt.adapters.lakehouse.tables.values import Column, Constraints, TimeRange
 
 if TYPE_CHECKING:
@@ -75,6 +75,35 @@ def docs(node: Node) -> dict[str, Any]:
             if column.get("description") and not column.get("quote")
         }
     return comments
+
+
+def own_table(sql: str, node: Node, database: str) -> tuple[Name, str, bool] | None:
+    """Name and query of a node's ``CREATE TABLE … AS`` for its own table or one named after it, and whether it may replace one.
+
+    So do materializations that a project brings itself. None for any other statement, and for one that says more (columns,
+    IF NOT EXISTS).
+    """
+    # Imported late: DuckDB, whose tokenizer it is, is not needed to parse a project.
+    from dbt.adapters.lakehouse.run.statements import Kind, parse
+    from dbt.adapters.lakehouse.run.tokens import split
+
+    if node["resource_type"] not in ("model", "snapshot", "seed"):
+        return None
+    statements = split(sql)
+    if len(statements) != 1:
+        return None
+    found = parse(statements[0])
+    if found.kind is not Kind.CREATE_TABLE or found.body is None or found.columns is not None or found.temporary:
+        return None
+    if found.if_not_exists or found.clone_of is not None:
+        return None
+    target = found.target
+    named_after = (
+        target.name.lower().startswith(node["alias"].lower()) and target.schema.lower() == node["schema"].lower()
+    )
+    if target.database.lower() != database.lower() or not named_after:
+        return None
+    return Name(database=target.database, schema=target.schema, name=target.name), found.body, found.or_replace
 
 
 def stale_docs(node: Node, comment: str | None, columns: Iterable[Column]) -> tuple[str | None, dict[str, str]]:

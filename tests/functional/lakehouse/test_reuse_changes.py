@@ -35,7 +35,10 @@ SNAPSHOTS = {
     "s5": "strategy='check', check_cols=['v'], hard_deletes='invalidate'",
     "s6": "strategy='check', check_cols=['v'], hard_deletes='new_record', dbt_valid_to_current=\"date '9999-12-31'\"",
 }
-SNAPSHOT = "{{% snapshot {} %}}{{{{ config(unique_key='id', {}) }}}} select id, v, seen from {{{{ ref('raw') }}}} {{% endsnapshot %}}"
+SNAPSHOT = (
+    "{{% snapshot {} %}}{{{{ config(unique_key='id', {}) }}}} "
+    "select id, v, seen from {{{{ ref('raw') }}}} {{% endsnapshot %}}"
+)
 RAW = "id,v,seen\n1,a,2024-01-01\n2,b,2024-01-02\n"
 
 
@@ -162,3 +165,58 @@ def test_declared_files_are_inputs(shop: Shop) -> None:
     assert shop.rows("select s from read") == [(4,)]
     shop.models(read=f"{config.replace('data/*.csv', '')} select 1 as s")
     assert "files are paths or patterns" in shop.dbt("build", code=1).output
+
+
+UNIT_TEST = """
+unit_tests:
+  - name: doubled
+    model: twice
+    given: [{input: ref('raw'), rows: [{id: 1, v: a}, {id: 2, v: b}]}]
+    expect: {rows: [{id: 2, day: 2024-01-01}, {id: 4, day: 2024-01-01}]}
+"""
+
+
+def test_unit_tests_that_passed_are_not_run_again(raw: Shop) -> None:
+    shop = raw
+    shop.write({"models/unit.yml": UNIT_TEST})
+    shop.models(twice="select id * 2 as id, date '2024-01-01' as day from {{ ref('raw') }}")
+    shop.dbt("build")
+    assert reused(shop) == set()
+    shop.dbt("build")
+    assert reused(shop) == {"raw", "twice"}
+    shop.write({"models/unit.yml": UNIT_TEST.replace("id: 4", "id: 5")})
+    for _ in range(2):
+        assert "differs from" in shop.dbt("build", code=1).output
+
+
+OWN = """
+{% materialization swapped, default %}
+  {%- set relation = this.incorporate(type='table') -%}
+  {%- set made = api.Relation.create(database=this.database, schema=this.schema, identifier=this.identifier ~ '__new') -%}
+  {% call statement('main') %} create or replace table {{ made }} as {{ sql }} {% endcall %}
+  {% do adapter.drop_relation(relation) %}
+  {% do adapter.rename_relation(made, relation) %}
+  {{ return({'relations': [relation]}) }}
+{% endmaterialization %}
+"""
+
+
+def test_what_materializations_of_a_project_create_is_reused(raw: Shop) -> None:
+    shop = raw
+    shop.write({"macros/swapped.sql": OWN})
+    shop.models(
+        own="{{ config(materialized='swapped') }} select id, v from {{ ref('raw') }}",
+        late="{{ config(materialized='swapped') }} select now() as t",
+        never="{{ config(materialized='swapped', reuse=false) }} select 1 as x",
+        child="select count(*) as n from {{ ref('own') }}",
+    )
+    shop.dbt("build")
+    shop.dbt("build")
+    assert reused(shop) == {"raw", "own", "child"}
+    shop.write({"seeds/raw.csv": RAW + "3,c,2024-01-03\n"})
+    shop.dbt("build")
+    assert reused(shop) == set()
+    assert (shop.rows("select n from child"), len(shop.rows("select * from own"))) == ([(3,)], 3)
+    assert not [name for name in shop.tables() if name.endswith("__new")]
+    shop.dbt("build", LAKEHOUSE_REUSE="off")
+    assert reused(shop) == set()

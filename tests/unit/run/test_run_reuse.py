@@ -24,6 +24,7 @@ from dbt.adapters.lakehouse.run.python_parts import look_at
 from dbt.adapters.lakehouse.run.session import RunSession
 from dbt.adapters.lakehouse.run.values import Build, Built, FileSource, Name, PythonSource
 from dbt.adapters.lakehouse.settings import PublishMode
+from dbt.adapters.lakehouse.tables import content
 from dbt.adapters.lakehouse.tables.values import Constraints
 
 OpenRun = Callable[..., LakeRun]
@@ -280,6 +281,48 @@ def test_a_merge_that_changes_nothing_settles(run):
     run(merge)
     again = run(merge, ("b", "SELECT sum(x) AS s FROM a"))
     assert reused(again) == {"a", "b"}, again["a"].why_not
+
+
+MERGE = {
+    "mode": "merge",
+    "source": "incoming",
+    "statements": (
+        "DELETE FROM lake.s.a WHERE x IN (SELECT x FROM incoming)",
+        "INSERT INTO lake.s.a SELECT x FROM incoming",
+    ),
+}
+
+
+@pytest.mark.parametrize("mode", ["append", "overwrite", "merge"])
+def test_without_content_identity_nothing_is_hashed(run, lake, mode):
+    plain = Build(name=name("a"), sql="SELECT 1 AS x", content_identity=False)
+    run(plain)
+    more = dataclasses.replace(plain, sql="SELECT 2 AS x", **(MERGE if mode == "merge" else {"mode": mode}))
+    assert identity(run(more)["a"].entry).startswith("at:")
+    warehouse = Path(lake.settings.warehouse.removeprefix("file://"))
+    files = list(warehouse.rglob("*.parquet"))
+    assert len(files) >= 2
+    assert all(content.digest_of(str(file)) is None for file in files)
+
+
+def test_two_tables_that_were_merged_alike_are_the_same(run):
+    """What was computed twice, with reuse switched off for it, lets what reads it be."""
+    rows = "SELECT i AS x FROM range(3) r(i)"
+    merge = Build(name=name("a"), sql="SELECT 1 AS x UNION ALL SELECT 7", reuse="never", **MERGE)
+    child = ("b", "SELECT sum(x) AS s FROM a")
+    results = [run(("a", rows), merge, child, branch=branch) for branch in ("one", "two")]
+    assert len({identity(found["a"].entry) for found in results}) == 1
+    assert len({found["a"].entry.metadata_location for found in results}) == 2
+    assert reused(results[1]) == {"b"}
+
+
+def test_how_a_table_is_laid_out_counts_for_what_is_added_to_it(run, open_run):
+    more = Build(name=name("a"), sql="SELECT 5 AS x", mode="overwrite")
+    for branch, partitions in (("one", ()), ("two", ("x",))):
+        run(Build(name=name("a"), sql="SELECT 1 AS x", partition_by=partitions), branch=branch)
+    assert run(more, branch="one")["a"].entry.rows == 1
+    there = run(more, branch="two")["a"]
+    assert (there.reused, there.entry.rows) == (None, 2)
 
 
 def test_rows_changed_by_hand_are_seen(run, open_run):
