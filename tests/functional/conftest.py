@@ -52,7 +52,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServiceP
 def dbt_profile_target(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, publish_mode: str | None
 ) -> dict[str, Any]:
-    target: dict[str, Any] = {"type": "lakehouse", "threads": 4}
+    # dbt's own suite looks at the results of nodes that fail: they are to run.
+    target: dict[str, Any] = {"type": "lakehouse", "threads": 4, "preflight": "warn"}
     if os.environ.get("LAKEHOUSE_TEST_SERVICE") == "1":
         process, token = request.getfixturevalue("service")
         target |= {"service": process.url, "token": token, "branch": f"class-{next(_numbers)}"}

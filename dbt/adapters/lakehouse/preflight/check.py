@@ -104,6 +104,7 @@ class _Look:
                     self._found(node, str(error.msg))
                     name = name_of(node) if makes(node) else None
                     drafts.append(Draft(node=node.unique_id, name=name, why=_WAITS))
+        drafts = [dataclasses.replace(draft, tolerant=self._drafting.prepared) for draft in drafts]
         failed = {finding.node for finding in self._findings}
         for node, draft, looked in zip(self._nodes, drafts, self._bind(drafts), strict=True):
             if node.unique_id in failed:

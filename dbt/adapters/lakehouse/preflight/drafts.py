@@ -34,6 +34,11 @@ LARGE = "their seed file is large"
 _KINDS: dict[str, Literal["table", "view"]] = {"view": "view", "table": "table", "incremental": "table"}
 _OWN_MERGE = re.compile(r"get_(incremental_)?(delete_insert|microbatch)\w*")
 _LARGEST_SEED = 1 << 20
+_PREPARING = re.compile(
+    r"\b(create\s+(or\s|temp|macro|function|table|view|type|schema|sequence)|attach\s|alter\s+table|install\s+\w|load\s+\w)",
+    re.IGNORECASE,
+)
+"""In Jinja that runs statements: what may make something that other nodes need."""
 _FIRST_SNAPSHOT = """
 {%- set strategy_macro = strategy_dispatch(config.get('strategy')) -%}
 {%- set strategy = strategy_macro(model, 'snapshotted_data', 'source_data', model['config'], false) -%}
@@ -50,6 +55,7 @@ class Drafting:
     def __init__(self, adapter: LakehouseAdapter, config: Any, manifest: Any, waiting: Iterable[Any]) -> None:
         self._adapter, self._config, self._manifest = adapter, config, manifest
         waiting = list(waiting)
+        self._known: dict[str, bool] = {}
         self.coming = {
             place(node): Coming(node=node.unique_id, kind=self._kind(node)) for node in waiting if makes(node)
         }
@@ -72,18 +78,30 @@ class Drafting:
                 return Draft(node=node.unique_id, name=name, why=f"{UNREADABLE}: {str(error.msg).splitlines()[0]}")
             raise
         except DependsOnResults:
+            self.prepared = self.prepared or any(_PREPARING.search(text) for text in self._templates(node))
             return Draft(node=node.unique_id, name=name, why=RESULTS)
         except CannotBeTold as error:
             return Draft(node=node.unique_id, name=name, why=str(error))
         except Exception as error:
             said = (str(error).splitlines() or [""])[0]
             return Draft(node=node.unique_id, name=name, why=f"{UNREADABLE}: {type(error).__name__}: {said}")
-        return replace(made, name=name, tolerant=self.prepared)
+        return replace(made, name=name)
+
+    def _templates(self, node: Any) -> list[str]:
+        """The node's own Jinja, and that of all macros behind it."""
+        found = {str(name): "" for name in node.depends_on.macros}
+        todo = list(found)
+        while todo:
+            macro = self._manifest.macros.get(todo.pop())
+            if macro is not None:
+                found[macro.unique_id] = macro.macro_sql
+                todo += [name for name in macro.depends_on.macros if found.setdefault(name, "") == ""]
+        return [node.raw_code, *found.values()]
 
     def _made(self, node: Any, compiling: Compiling) -> Draft:
         if any(parent.startswith("function.") for parent in getattr(node.depends_on, "nodes", ())):
             raise CannotBeTold("they call functions of the project")
-        if makes(node) and self._kind(node) is None:
+        if (makes(node) or str(node.resource_type) == "test") and not self._is_known(node):
             raise CannotBeTold(CUSTOM)
         if hooks.prepares(node):
             raise CannotBeTold(HOOKS)
@@ -97,17 +115,20 @@ class Drafting:
             case _:
                 return self._model(node, compiling)
 
+    def _is_known(self, node: Any) -> bool:
+        """Whether what a node's materialization does is known here."""
+        name = node.get_materialization()
+        if name not in self._known:
+            macro = self._manifest.find_materialization_macro_by_name(
+                self._config.project_name, name, self._adapter.type()
+            )
+            made = str(node.resource_type) != "model" or name in _KINDS
+            self._known[name] = made and macro is not None and macro.package_name in OWN_PACKAGES
+        return self._known[name]
+
     def _kind(self, node: Any) -> Literal["table", "view"] | None:
-        """What stands there once a model, seed or snapshot ran; None if its materialization is not this package's."""
-        materialized = node.get_materialization()
-        macro = self._manifest.find_materialization_macro_by_name(
-            self._config.project_name, materialized, self._adapter.type()
-        )
-        if macro is None or macro.package_name not in OWN_PACKAGES:
-            return None
-        if str(node.resource_type) in ("seed", "snapshot"):
-            return "table"
-        return _KINDS.get(materialized)
+        """What stands there once a model, seed or snapshot ran; None if that is not known."""
+        return _KINDS.get(node.get_materialization(), "table") if self._is_known(node) else None
 
     # kinds of nodes
 
