@@ -90,7 +90,7 @@ class LakehouseCredentials(Credentials):
         said = os.environ.get("LAKEHOUSE_REUSE", "").strip().lower()
         if said not in ("", "on", "off", "true", "false", "1", "0"):
             raise DbtRuntimeError(f"LAKEHOUSE_REUSE is {said!r}; on or off is right")
-        return said in ("on", "true", "1") if said else self.reuse is not False
+        return said in ("on", "true", "1") if said else self.reuse not in (False, "off")
 
     def preflight_mode(self) -> str:
         """``error``, ``warn`` or ``off``: LAKEHOUSE_PREFLIGHT, else ``preflight``, else ``error``."""

@@ -345,14 +345,14 @@ def _threads(key: str, value: object) -> None:
         raise _wrong(key, value, "a whole number of 1 or more is needed (from the environment: env_var(…) | as_number)")
 
 
-def _flag(key: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise _wrong(key, value, "true or false is needed (from the environment: env_var(…) | as_bool)")
-
-
 def _memory(key: str, value: object) -> None:
     if not isinstance(value, str) or not _MEMORY.fullmatch(value.strip()):
         raise _wrong(key, value, "a number with a unit is needed: 4GB, 512MB, 2GiB")
+
+
+def _switch(key: str, value: object) -> None:
+    if not isinstance(value, bool) and value not in ("on", "off"):
+        raise _wrong(key, value, "on or off is needed")
 
 
 def _options(key: str, value: object) -> None:
@@ -387,7 +387,7 @@ _CHECKS: dict[str, Callable[[str, object], object]] = {
     "branch": _branch,
     "from_branch": _branch,
     "publish": _publish,
-    "reuse": _flag,
+    "reuse": _switch,
     "preflight": _preflight,
     "isolation": _isolation,
     "executor": _executor,
