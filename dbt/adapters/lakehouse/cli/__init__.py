@@ -19,6 +19,9 @@
 ``load``           import
 ``progress``       its bar
 ``runs``           runs, run
+``dev``            dev
+``dev_screen``     what it shows
+``ci``             ci
 ``serve``          serve
 ``complete``       names for the shell's completion
 =================  ===================================================================

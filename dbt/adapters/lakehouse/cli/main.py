@@ -15,7 +15,21 @@ from typing import Any
 
 import click
 
-from dbt.adapters.lakehouse.cli import ci, data, history, jobs, load, merge, query, refs, runs, serve, token
+from dbt.adapters.lakehouse.cli import (
+    check_project,
+    ci,
+    data,
+    dev,
+    history,
+    jobs,
+    load,
+    merge,
+    query,
+    refs,
+    runs,
+    serve,
+    token,
+)
 from dbt.adapters.lakehouse.cli.context import Cli
 from dbt.adapters.lakehouse.cli.options import Group
 from dbt.adapters.lakehouse.cli.shapes import conflict
@@ -34,6 +48,8 @@ COMMANDS = (
     load.import_files,
     runs.runs,
     runs.run,
+    dev.dev,
+    check_project.check_project,
     ci.ci,
     jobs.jobs,
     token.token,

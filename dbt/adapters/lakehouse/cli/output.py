@@ -56,6 +56,11 @@ class Output:
         """How many lines the terminal shows."""
         return self._console.height
 
+    @property
+    def width(self) -> int:
+        """How many characters a line takes; a pipe's has no end."""
+        return self._console.width
+
     @cached_property
     def errors(self) -> Console:
         """Where notes, progress and errors go."""
@@ -95,6 +100,15 @@ class Output:
 
         with Live(console=self._console, auto_refresh=False) as screen:
             yield lambda rows: screen.update(_grid(columns, rows, ruled=True), refresh=True)
+
+    @contextlib.contextmanager
+    def working(self, text: str) -> Iterator[Callable[[str], None]]:
+        """A line that is there while work goes on, with what each call of what is yielded says; none in a pipe."""
+        if not self._console.is_terminal:
+            yield lambda _: None
+            return
+        with self._console.status(_text((text, DIM))) as status:
+            yield lambda words: status.update(_text((words, DIM)))
 
     def plain_table(self, file: IO[str], names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """A table as a pipe would get it, into a file."""
