@@ -18,8 +18,9 @@ from dbt.adapters.lakehouse.cli.explain import advice, summary
 from dbt.adapters.lakehouse.errors import InvalidRef, NotInLake
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
 from dbt.adapters.lakehouse.lake.explain import Explanation, explain
-from dbt.adapters.lakehouse.run.values import Build, FileSource, Name, PythonSource, RunRequest, Wish
+from dbt.adapters.lakehouse.run.values import Batch, Build, FileSource, Name, PythonSource, RunRequest, Wish
 from dbt.adapters.lakehouse.settings import LakeSettings, PublishMode
+from dbt.adapters.lakehouse.tables.values import TimeRange
 
 
 def build(table: str, sql: str | None, schema: str = "s", **more: Any) -> Build:
@@ -209,6 +210,33 @@ def test_a_result_whose_files_are_gone_is_the_same_and_was_made_again(workshop: 
     assert found.reason == "differs"
     assert not found.in_place
     assert [line for line in found.differences[0].diff if line[0] in "+-"] == ["-SELECT 1 AS x", "+SELECT 2 AS x"]
+
+
+def test_batches(workshop: Workshop) -> None:
+    def batch(first: int, how: str = "i", **more: Any) -> Build:
+        time = TimeRange(
+            column="ts", start=f"2024-01-{first:02} 00:00:00+00:00", end=f"2024-01-{first + 1:02} 00:00:00+00:00"
+        )
+        rows = f"SELECT {how} AS id, timestamp '2024-01-01' + to_hours(i::INT * 8) AS ts FROM range(30) r(i)"
+        sql = f"SELECT * FROM ({rows}) WHERE {time.condition}"
+        return build("t", sql, batch=Batch(range=time), provenance={"raw_code": f"select {how}"}, **more)
+
+    def later(first: int, how: str = "i") -> Build:
+        this = batch(first, how)
+        assert this.batch is not None
+        when = this.batch.range.condition
+        statements = (
+            f"DELETE FROM {this.name} WHERE {when}",
+            f"INSERT INTO {this.name} SELECT * FROM new WHERE {when}",
+        )
+        return dataclasses.replace(this, mode="merge", source="new", statements=statements, matching=when)
+
+    workshop.run(batch(1))
+    workshop.run(later(2))
+    workshop.run(later(3))
+    assert workshop.why("t").reason == "batches"
+    workshop.run(later(3, "i + 1"))
+    assert workshop.why("t").differences[0].diff[-2:] == ("-select i", "+select i + 1")
 
 
 def test_names(workshop: Workshop) -> None:

@@ -86,6 +86,7 @@ _PLAIN: Mapping[str, Sequence[Cell]] = {
     "unchanged": (("It was left as it is: ", GOOD), "the view says the same over the same relations."),
     "first": ("It ran because ", ("no earlier result", NAME), " of it is known."),
     "same": ("It ran although nothing that counts differs from its result before, which was not kept or is gone.",),
+    "batches": ("It ran ", ("batches", NAME), " that its table did not have yet."),
     "never": ("It runs every time: its configuration says ", ("reuse: false", NAME), "."),
     "off": ("It ran because ", ("reuse was off", NAME), " (`reuse` in the profile, or LAKEHOUSE_REUSE)."),
     "rebuild": ("It ran because of ", ("--full-refresh", NAME), "."),

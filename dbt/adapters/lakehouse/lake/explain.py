@@ -14,14 +14,14 @@ from dbt.adapters.lakehouse.errors import InvalidRef, LakehouseError, NotInLake
 from dbt.adapters.lakehouse.lake.differences import Comparison, Difference, History, Version, without_comment
 
 Reason = Literal[
-    "reused", "unchanged", "first", "differs", "same", "not_reusable", "never", "off", "rebuild", "failed", "skipped",
+    "reused", "unchanged", "first", "differs", "same", "batches", "not_reusable", "never", "off", "rebuild", "failed", "skipped",
     "elsewhere", "unknown",
 ]  # fmt: skip
 """``reused``: a result was there. ``unchanged``: a view says what it said. ``first``: there was none to compare with.
-``differs``: from the one before, see the differences. ``same``: as the one before, which was not at hand. ``not_reusable``:
-see the obstacles. ``never``: its configuration says ``reuse: false``. ``off``: reuse was switched off. ``rebuild``: of a
-full refresh. ``failed``, ``skipped``: it gave nothing. ``elsewhere``: no node of dbt made it. ``unknown``: nothing is kept
-of that."""
+``differs``: from the one before, see the differences. ``same``: as the one before, which was not at hand. ``batches``: of a
+microbatch model of which nothing else differs. ``not_reusable``: see the obstacles. ``never``: its configuration says ``reuse:
+false``. ``off``: reuse was switched off. ``rebuild``: of a full refresh. ``failed``, ``skipped``: it gave nothing. ``elsewhere``:
+no node of dbt made it. ``unknown``: nothing is kept of that, or not to be read."""
 
 _PAGES = (20, 200, None)
 _FAILED = frozenset({"error", "fail", "runtime error"})
@@ -272,6 +272,8 @@ def _why(said: Mapping[str, Any], found: Sequence[Difference] | None, before: Ve
         return "first"
     if found:
         return "differs"
+    if said.get("mode") == "batches":
+        return "batches"
     # Where the fingerprints differ, what they were made of is not kept any longer, or not to be read.
     return "same" if before.provenance.get("fingerprint") in (None, said.get("fingerprint")) else "unknown"
 
