@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,12 @@ models:
         data_tests: [unique, not_null]
   - name: shops
     config: {unique_key: shop}
+"""
+SNAPSHOT = """
+snapshots:
+  - name: kept
+    relation: ref('raw')
+    config: {strategy: check, check_cols: all, unique_key: id}
 """
 
 
@@ -243,7 +251,11 @@ def test_a_model_that_is_gone_and_arguments_for_dbt(repository: Repository) -> N
     (shop.root / "models" / "apart.sql").unlink()
     shop.write({"models/raw.sql": "{{ config(materialized='table') }} select {{ var('n', 1) }} as id, 0 as shop"})
     repository.commit()
+    shop.write({"snapshots/kept.yml": SNAPSHOT})
+    repository.commit()
     document = repository.json("build", "--", "--vars", "n: 5")
+    keys = {node["name"]: node["key"] for node in document["build"]["nodes"] if node["name"]}
+    assert (keys["kept"], keys["orders"], keys["shops"], keys["raw"]) == (["dbt_scd_id"], ["id"], ["shop"], [])
     assert document["missing"] == ["shop.apart"]
     assert by_name(document)["raw"]["rows_after"] == 1
     assert shop.rows("select id from shop.raw", "ci/pr-7") == [(5,)]
@@ -291,3 +303,45 @@ def test_what_makes_no_sense(unbuilt: Repository) -> None:
     assert "cannot name a branch" in error("--branch", "a b", code=1)
     assert "no branch" in error("publish", "--base", "nowhere", code=1)
     assert repository.shop.branches() == ["main"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_job_that_is_ended_in_a_hurry(unbuilt: Repository, number: signal.Signals) -> None:
+    shop = unbuilt.shop
+    shop.models(endless="select sum(hash(i * j)) as n from range(400000) a(i), range(400000) b(j)")
+    job = subprocess.Popen(
+        [COMMAND, "ci", "--branch", "ci/pr-7"],
+        cwd=shop.root,
+        env=unbuilt.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # What interrupts it does not reach dbt, as from a terminal.
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 90
+        while not any("endless" in line for line in log(shop)):
+            assert job.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        job.send_signal(number)
+        _, errors = job.communicate(timeout=60)
+    finally:
+        if job.poll() is None:
+            job.kill()
+            job.communicate()
+    assert job.returncode == 130
+    assert errors.splitlines()[-1] == "error: interrupted"
+    (run,) = shop.runs()
+    assert run.status is RunStatus.ABANDONED
+    assert shop.branches() == ["main", run.branch]
+    # Its own branch goes with the pull request.
+    unbuilt.ci("close")
+    assert shop.branches() == ["main"]
+
+
+def log(shop: Shop) -> list[str]:
+    """What dbt started so far."""
+    file = shop.root / "logs" / "dbt.log"
+    return [line for line in file.read_text().splitlines() if "START" in line] if file.exists() else []

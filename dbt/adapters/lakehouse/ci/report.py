@@ -103,6 +103,7 @@ def _models(build: DbtBuild | None, differences: Differences) -> str:
         (sum(c.change in ("changed", "unknown") for c in differences.relations), "changed"),
         (sum(c.change == "added" for c in differences.relations), "new"),
         (len(_removed(differences)), "removed"),
+        (sum(c.change == "same" for c in differences.relations), "built again with the same rows"),
     ]
     total = ""
     if build is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -40,11 +41,10 @@ def run_dbt(branch: str, arguments: Sequence[str]) -> DbtBuild:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Let dbt abandon its run; it was interrupted along with this process, or is asked to end."""
-    if process.poll() is None:
-        process.terminate()
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    """Let dbt abandon its run. From a terminal it was interrupted along with this process, else it is now."""
+    for patience, then in ((2, signal.SIGINT), (15, signal.SIGKILL)):
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            process.send_signal(then)
+    process.wait()
