@@ -7,7 +7,6 @@ Every pair is measured in turns in the same run, since the machine's own speed c
 from __future__ import annotations
 
 import argparse
-import hashlib
 import importlib.util
 import json
 import statistics
@@ -177,13 +176,10 @@ def bench_identity(database: Path, folder: Path, rounds: int) -> dict[str, float
             }
         written = writer.create(con, "FROM source.lineitem", spec(folder))
         path = metadata.load(written.metadata_location).data[0].path.removeprefix("file://")
-        found["lineitem hash alone ms"] = 1e3 * statistics.median(seconds(lambda: digest(path)) for _ in range(5))
+        found["lineitem hash alone ms"] = 1e3 * statistics.median(
+            seconds(lambda: content._digest(path)) for _ in range(5)
+        )
     return found
-
-
-def digest(path: str) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def bench_merge(database: Path, folder: Path, rounds: int) -> dict[str, float]:

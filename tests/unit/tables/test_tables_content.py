@@ -174,3 +174,20 @@ def test_a_table_in_s3_has_the_identity_of_the_local_one(lake, s3: S3, tmp_path:
         here = rows.delete(lake.con, here.metadata_location, "id % 5 = 0")
         assert there.content == here.content is not None
         assert sorted(con.execute(reader.select_sql(there.metadata_location)).fetchall()) == lake.rows(here)
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, content._READ, content._READ + 1, content._PART, content._PART + 1, 3 * content._PART]
+)
+def test_every_byte_of_a_file_counts(tmp_path: Path, size: int) -> None:
+    file = tmp_path / "f.parquet"
+    seen = set()
+    for changed in {None, 0, size // 2, size - 1} - {-1}:
+        text = bytearray(size)
+        if changed is not None and size:
+            text[changed] = 1
+        file.write_bytes(text)
+        named = content.named(str(file))
+        assert content.named(named).count(str(content.digest_of(named))) == 2, "the same bytes, the same digest"
+        seen.add((content.digest_of(named), bytes(text)))
+    assert len({digest for digest, _ in seen}) == len({text for _, text in seen})

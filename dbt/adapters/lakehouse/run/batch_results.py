@@ -27,12 +27,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """A batch whose rows are a function of ``mark``, which says nothing of the table yet."""
+    """A batch whose rows are a function of ``mark``, which says nothing of the table yet.
+
+    ``kept`` is the fingerprint under which it is known already, with a table.
+    """
 
     mark: Fingerprint
     range: TimeRange
     node: str
     seconds: float = 0.0
+    kept: str = ""
 
     def on(self, table: TableEntry) -> Fingerprint:
         """The fingerprint of the batch on a table."""
@@ -93,7 +97,8 @@ def find(session: RunSession, run: LakeRun, build: Build, known: Known) -> Built
     result = run.index.recall(known.on(table).id)
     if result is None or result.entry is None:
         return None
-    run.present.add(key, [dataclasses.replace(known, seconds=result.seconds)], table, table)
+    found = dataclasses.replace(known, seconds=result.seconds, kept=result.fingerprint)
+    run.present.add(key, [found], table, table)
     return Built(entry=table, reused=Reused(run=result.run, author=result.author, seconds=result.seconds))
 
 
@@ -105,6 +110,8 @@ def keep(session: RunSession, run: LakeRun, build: Build) -> None:
         return
     for known in run.present.get(key, table):
         mark = known.on(table)
+        if mark.id == known.kept:
+            continue
         run.index.remember(
             ReusableResult(
                 fingerprint=mark.id,

@@ -81,7 +81,8 @@ def attempt(session: RunSession, run: LakeRun, build: Build, table: TableEntry |
     claimed = False
     if not build.rebuild:
         this.found = usable(index.recall(mark.id))
-        if this.found is None and not run.live:
+        # Who waited for what depends on the time could not take it.
+        if this.found is None and not run.live and not mark.steady:
             claimed = _claim(session, run, index, this)
     try:
         yield this

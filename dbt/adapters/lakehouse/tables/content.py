@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from dbt.adapters.lakehouse.tables.values import Column
 
 _NAMED = re.compile(r"-c([0-9a-f]{40})\.parquet$")
+_PART = 16 * 1024 * 1024
+_READ = 256 * 1024
+_THREADS = 4
 _WANTED: ContextVar[bool] = ContextVar("content identity wanted", default=True)
 
 
@@ -41,13 +45,32 @@ def named(path: str, of: str | None = None) -> str:
     """
     if not _WANTED.get():
         return path
-    with Path(of or path).open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()[:40]
+    digest = _digest(of or path).hex()[:40]
     if of is not None:
         Path(of).unlink()
     found = f"{path.removesuffix('.parquet')}-c{digest}.parquet"
     os.rename(path, found)  # noqa: PTH104 # the fixed cost of a small table counts
     return found
+
+
+def _digest(path: str) -> bytes:
+    """SHA-256 of a file's bytes; of a large one, of the hashes of its parts, which several threads take."""
+    size = os.path.getsize(path)  # noqa: PTH202
+    if size <= _PART:
+        return hashlib.sha256(Path(path).read_bytes()).digest() if size <= _READ else _part(path, 0)
+    with ThreadPoolExecutor(_THREADS, "lakehouse-content") as pool:
+        parts = pool.map(lambda start: _part(path, start), range(0, size, _PART))
+        return hashlib.sha256(b"".join(parts)).digest()
+
+
+def _part(path: str, start: int) -> bytes:
+    found, buffer, left = hashlib.sha256(), memoryview(bytearray(_READ)), _PART
+    with Path(path).open("rb", buffering=0) as file:
+        file.seek(start)
+        while left and (count := file.readinto(buffer[:left])):
+            found.update(buffer[:count])
+            left -= count
+    return found.digest()
 
 
 def wanted() -> bool:
