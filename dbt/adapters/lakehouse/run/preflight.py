@@ -121,7 +121,7 @@ class _Planner:
             return ()
         found = []
         for reference in sorted(seen.relations, key=lambda r: (r.database, r.schema, r.name)):
-            if not (reference.database and reference.schema):
+            if not (reference.database and reference.schema) or reference.schema.lower() in _CATALOGS:
                 continue
             name = self._session.planner.resolve(reference)
             if name is None or _fold(self._home(name)) in self._made:
