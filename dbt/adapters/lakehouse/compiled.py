@@ -49,7 +49,10 @@ _NEVER_OWN = frozenset(
         "graph",
         "invocation_args_dict",
         "invocation_id",
+        "load_agate_table",
+        "load_result",
         "run_started_at",
+        "selected_resources",
         "thread_id",
     )
 )
@@ -118,11 +121,14 @@ def named(text: str) -> Named:
     dispatched: set[str] = set()
     environment: set[str] = set()
     unclear = any(found.name in _UNSURE_FILTERS for found in tree.find_all(nodes.Filter))
+    called = {id(call.node) for call in tree.find_all(nodes.Call)}
     attributed: set[int] = set()
     for attribute in tree.find_all(nodes.Getattr):
         if isinstance(attribute.node, nodes.Name) and attribute.node.name in undeclared:
             attributed.add(id(attribute.node))
             dotted.add((attribute.node.name, attribute.attr))
+            # Under another name, what it is called with does not show.
+            unclear = unclear or (attribute.attr == "dispatch" and id(attribute) not in called)
     for call in tree.find_all(nodes.Call):
         first = call.args[0] if call.args else None
         literal = first.value if isinstance(first, nodes.Const) and isinstance(first.value, str) else None
@@ -137,12 +143,13 @@ def named(text: str) -> Named:
         for found in tree.find_all(nodes.Name)
         if id(found) not in attributed and found.name in undeclared and found.ctx == "load"
     }
+    passed_on = [found for found in tree.find_all(nodes.Name) if found.name == "env_var" and id(found) not in called]
     return Named(
         plain=tuple(sorted(plain)),
         dotted=tuple(sorted(dotted)),
         dispatched=tuple(sorted(dispatched)),
         environment=tuple(sorted(environment)),
-        unclear=unclear,
+        unclear=unclear or bool(passed_on),
     )
 
 
@@ -212,7 +219,8 @@ class Sources:
                     return None
                 found.append(inner)
             else:
-                found.append([name, parent.relation_name])
+                # A reference without a version follows the latest, whichever of them are named beside it.
+                found.append([name, parent.relation_name, getattr(parent, "latest_version", None)])
         return found
 
     # names
@@ -309,10 +317,11 @@ class Sources:
         from dbt.adapters.lakehouse.__version__ import version
 
         internal = {"dbt", "dbt_lakehouse", "dbt_duckdb"}
-        names = {macro.name for macro in self._manifest.macros.values() if macro.package_name in internal}
+        names = {_plain_name(macro) for macro in self._manifest.macros.values() if macro.package_name in internal}
         users = {key for key, macro in self._manifest.macros.items() if macro.package_name not in internal}
         overriding = any(
-            self._manifest.macros[key].name in names or self._manifest.macros[key].name.startswith("materialization_")
+            _plain_name(self._manifest.macros[key]) in names
+            or self._manifest.macros[key].name.startswith("materialization_")
             for key in users
         )
         shaping = [key for key in self._manifest.macros if key not in users or overriding]
@@ -323,6 +332,12 @@ class Sources:
         project = [getattr(self._config, name, None) for name in ("project_name", "dispatch", "quoting", "flags")]
         versions = [dbt.version.__version__, version]
         return _hash([versions, flags, project, sorted(self._macro_hash(key) for key in shaping)])
+
+
+def _plain_name(macro: Any) -> str:
+    """A macro's name without the adapter that it is for."""
+    name = str(macro.name)
+    return name.partition("__")[2] or name
 
 
 def _is_ordinary(node: Any) -> bool:
