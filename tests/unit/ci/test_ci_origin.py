@@ -116,6 +116,24 @@ def test_what_makes_another_code(project: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(set(found)) == len(found)
 
 
+def test_packages_of_dbt_count(project: Path) -> None:
+    (project.parent / ".gitignore").write_text("target/\ndbt_packages/\n")
+    commit(project)
+    found = [code_of(project, PROFILE, [])]
+    # dbt writes the lock file, whether or not it is in git.
+    for version in ("1", "2"):
+        (project / "package-lock.yml").write_text(f"packages: [{{version: {version}}}]")
+        found.append(code_of(project, PROFILE, []))
+    commit(project)
+    installed = project / "dbt_packages" / "tools"
+    installed.mkdir(parents=True)
+    for version in ("1", "2"):
+        (installed / "dbt_project.yml").write_text(f"version: {version}")
+        found.append(code_of(project, PROFILE, []))
+    assert None not in found
+    assert len(set(found)) == len(found)
+
+
 def test_secrets_are_not_looked_at(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = code_of(project, PROFILE, [])
     monkeypatch.setenv("LAKE_PASSWORD", "secret")

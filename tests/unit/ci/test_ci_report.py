@@ -162,6 +162,8 @@ def test_what_failed_comes_with_its_message() -> None:
     assert "dbt\nbroke" in page.text
     assert "shop.old: the project no longer has it; what it made stays until it is dropped" in page.text
     assert "branch\nrun/1 at aaaaaaaa" in "\n".join(page.cells)
+    nothing = replace(outcome, head=None, ref=None, build=DbtBuild(passed=False, error="dbt broke"))
+    assert seen(markdown(nothing, Differences())).cells[:2] == ["models", "none was built"]
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ _SCD_ID = "dbt_scd_id"
 def main(arguments: Sequence[str]) -> int:
     """Run dbt; see above."""
     file, *wanted = arguments
+    from dbt.cli.exceptions import DbtUsageException
     from dbt.cli.main import dbtRunner
     from dbt_common.invocation import get_invocation_id
 
@@ -37,7 +38,8 @@ def main(arguments: Sequence[str]) -> int:
     )
     Path(file).write_text(json.dumps(to_json(build)), encoding="utf-8")
     if ended.exception is not None:
-        print(build.error, file=sys.stderr)
+        if isinstance(ended.exception, DbtUsageException):
+            print(build.error, file=sys.stderr)  # of all else dbt has told
         return 2
     return 0 if ended.success else 1
 

@@ -23,6 +23,9 @@ _ENVIRONMENT = re.compile(r"""env_var\(\s*['"](\w+)""")
 _SECRET = "DBT_ENV_SECRET"
 """dbt keeps variables that begin so out of models; they are not looked at here either."""
 
+_LOCK = "package-lock.yml"
+"""dbt writes it beside the project; it may or may not be in git."""
+
 _SHAPING = ("type", "schema", "database", "settings", "extensions", "from_branch")
 """Keys of a profile that may show in what a build gives."""
 
@@ -74,7 +77,7 @@ def code_of(project_dir: Path, profile: Mapping[str, Any], arguments: Sequence[s
     with files in the project that are not committed.
     """
     tree = _git(project_dir, "rev-parse", "HEAD^{tree}")
-    if tree is None or _git(project_dir, "status", "--porcelain", "--", ".") != "":
+    if tree is None or _git(project_dir, "status", "--porcelain", "--", ".", f":(exclude){_LOCK}") != "":
         return None
     # What a profile reads shapes where the lake is, and may be secret.
     read = _git(project_dir, "grep", "-hIE", "env_var", "--", ".", ":(exclude,glob)**/profiles.yml") or ""
@@ -86,9 +89,20 @@ def code_of(project_dir: Path, profile: Mapping[str, Any], arguments: Sequence[s
         "arguments": list(arguments),
         "environment": {n: os.environ.get(n) for n in sorted(names) if not n.startswith(_SECRET)},
         "profile": {key: profile.get(key) for key in _SHAPING},
+        "dbt_packages": _dbt_packages(project_dir),
         "packages": sorted(f"{d.metadata['Name']}=={d.version}" for d in importlib.metadata.distributions()),
     }
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _dbt_packages(project_dir: Path) -> list[tuple[str, str]]:
+    """What ``dbt deps`` wrote down and installed: versions need not be pinned in what git has."""
+    files = [project_dir / _LOCK, *sorted(project_dir.glob("dbt_packages/*/dbt_project.yml"))]
+    return [
+        (str(file.relative_to(project_dir)), hashlib.sha256(file.read_bytes()).hexdigest())
+        for file in files
+        if file.is_file()
+    ]
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -115,6 +115,8 @@ def _models(build: DbtBuild | None, differences: Differences) -> str:
     said = [f"{count:,} {what}" for count, what in counts if count]
     if differences.unseen:
         said.append(f"{differences.unseen:,} more not looked at")
+    if build is not None and build.error is not None and not build.nodes:
+        return "none was built"
     return total + (", ".join(said) or "nothing changed")
 
 
