@@ -319,3 +319,9 @@ class ReusableResult:
     made_at: datetime
     seconds: float
     answer: Mapping[str, Any] = field(default_factory=dict)
+
+
+def differences(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, tuple[str | None, str | None]]:
+    """The parts in which two fingerprints differ, with their values on both sides."""
+    names = sorted(old.keys() | new.keys())
+    return {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}

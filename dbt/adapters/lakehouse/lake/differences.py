@@ -20,10 +20,10 @@ from dbt.adapters.lakehouse.catalog.model import (
     SchemaEntry,
     TableEntry,
     content_id,
+    differences,
     identity,
 )
 from dbt.adapters.lakehouse.errors import LakehouseError
-from dbt.adapters.lakehouse.run.fingerprint import differences
 
 Kind = Literal["mode", "code", "file", "macro", "input", "configuration", "engine", "environment", "time", "state"]
 

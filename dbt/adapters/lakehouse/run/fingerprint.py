@@ -56,12 +56,6 @@ def hashed(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def differences(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, tuple[str | None, str | None]]:
-    """The parts in which two fingerprints differ, with their values on both sides."""
-    names = sorted(old.keys() | new.keys())
-    return {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}
-
-
 def of_build(session: RunSession, build: Build, table: TableEntry | None) -> Fingerprint:
     """The fingerprint of a build; ``table`` is what stands at its name, which all modes but ``create`` start from."""
     work = _Work(session, build.reuse, build.setup, build.source)
