@@ -28,11 +28,16 @@ def test_names_attributes_dispatched_macros_and_variables_of_the_environment() -
         "{% macro m(run_query) %}{{ run_query }}{% endmacro %}",
         "{% set run_query = 1 %}{{ run_query }}",
         "{% for run_query in [1] %}{{ run_query }}{% endfor %}",
-        "{% if true %}{% set run_query %}x{% endset %}{{ run_query }}{% endif %}",
     ],
 )
 def test_own_variables_are_not_names(text: str) -> None:
     assert "run_query" not in named(text).plain
+
+
+def test_what_is_set_on_one_way_only_may_be_something_else_on_another() -> None:
+    found = named("{% if this %}{% set run_query %}x{% endset %}{% endif %}{{ run_query('select 1') }}")
+    assert "run_query" in found.plain
+    assert found.own == ("run_query",)
 
 
 @pytest.mark.parametrize("name", ["run_started_at", "invocation_id", "graph", "flags", "adapter", "var"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,12 @@ from dbt_common.events.functions import fire_event
 from dbt_common.exceptions import DbtBaseException
 
 from dbt.adapters.lakehouse import preflight
+from dbt.adapters.lakehouse.catalog.model import TableEntry, ViewEntry
 from dbt.adapters.lakehouse.compiled import Sources
 from dbt.adapters.lakehouse.connections import ReusedResponse
 from dbt.adapters.lakehouse.errors import LakehouseError
 from dbt.adapters.lakehouse.memory import Memory, Remembered, Remembering
-from dbt.adapters.lakehouse.run.values import Recalled
+from dbt.adapters.lakehouse.run.values import Name, Recalled
 
 if TYPE_CHECKING:
     from dbt.adapters.lakehouse.impl import LakehouseAdapter
@@ -49,25 +50,94 @@ def recall(task: Any, adapter: LakehouseAdapter) -> None:
 
     memory = Memory(Path(task.config.project_target_path))
     sources = Sources(task.manifest, task.config, get_flags(), memory.scans)  # type: ignore[no-untyped-call]
-    nodes = _in_order(task)
+    nodes, unit_tests = _in_order(task), _UnitTests(task, adapter)
     with adapter.connection_named("master"):
         keys = {node.unique_id: sources.key(node, exists=_exists(node, adapter)) for node in nodes}
+        keys |= unit_tests.keys(sources, keys)
         adapter.invocation.remembering = Remembering(memory=memory, sources=sources, keys=keys, manifest=task.manifest)
-        known = _known(task, memory, keys, nodes)
+        known = _known(task, memory, keys, nodes, unit_tests)
         try:
             answers = adapter.connections.session().recall([one.wish for one in known.values()]) if known else []
         except (LakehouseError, DbtBaseException) as error:
             # What cannot be recalled is built.
             logger.debug(f"results were not recalled: {error}")
-            return
+            answers = [None] * len(known)
     found = {name: answer for name, answer in zip(known, answers, strict=True) if answer is not None}
+    unit_tests.forget_keys(keys, found)
     if not found:
         return
     _count_unit_tests(task)
     for node in nodes:
-        if (answer := found.get(node.unique_id)) is not None:
-            _report(task, adapter, node, known[node.unique_id], answer)
-    _leave_out(task, found.keys())
+        for one in (*unit_tests.of(node), node):
+            if (answer := found.get(one.unique_id)) is not None:
+                _report(task, adapter, one, known[one.unique_id], answer)
+    unit_tests.leave_out(found)
+    _leave_out(task, [node.unique_id for node in nodes if node.unique_id in found])
+
+
+class _UnitTests:
+    """The unit tests of ``dbt build``, which it runs right before the model that each is about.
+
+    The query of one brings rows in place of the model's parents, with the columns that those have.
+    """
+
+    def __init__(self, task: Any, adapter: LakehouseAdapter) -> None:
+        self._task, self._adapter = task, adapter
+        self._by_model: dict[str, list[str]] = getattr(task, "model_to_unit_test_map", None) or {}
+
+    def of(self, node: Any) -> list[Any]:
+        """Those of a model."""
+        return [self._task.manifest.unit_tests[name] for name in self._by_model.get(node.unique_id, ())]
+
+    def parents(self, model: str) -> list[str]:
+        """The relations that a model reads."""
+        return list(self._task.manifest.nodes[model].depends_on.nodes)
+
+    def keys(self, sources: Sources, keys: Mapping[str, str | None]) -> dict[str, str | None]:
+        """The key of each, where its model has one."""
+        found: dict[str, str | None] = {}
+        for model, tests in self._by_model.items():
+            columns = self._columns(model) if keys.get(model) is not None else None
+            for test in tests:
+                definition = self._task.manifest.unit_tests[test]
+                found[test] = None if columns is None else sources.key_of_unit_test(definition, columns)
+        return found
+
+    def _columns(self, model: str) -> dict[str, Any] | None:
+        """The columns of a model's parents; None if one of them is not there, or no table, so that it tells nothing for long."""
+        if self._adapter.credentials.service_settings() is not None:
+            return None  # a request for each would cost more than the tests
+        session, manifest = self._adapter.connections.session(), self._task.manifest
+        found: dict[str, Any] = {}
+        for name in self.parents(model):
+            parent = manifest.nodes.get(name) or manifest.sources.get(name)
+            entry = None if parent is None else session.lookup(_name(parent))
+            if not isinstance(entry, TableEntry | ViewEntry):
+                return None
+            found[name] = [(column.name, column.type) for column in entry.columns]
+        return found
+
+    def forget_keys(self, keys: dict[str, str | None], found: Mapping[str, Recalled]) -> None:
+        """Those whose model's parents may yet change in this run are not remembered: their columns may be others then."""
+        graph = self._task.job_queue.graph
+        for model, tests in self._by_model.items():
+            parents = graph.predecessors(model) if model in graph else ()
+            if any(parent not in found or found[parent].placed for parent in parents):
+                keys.update(dict.fromkeys(tests))
+
+    def leave_out(self, found: Mapping[str, Recalled]) -> None:
+        """Have dbt run only those that are not known to pass."""
+        for model, tests in list(self._by_model.items()):
+            rest = [test for test in tests if test not in found]
+            if rest:
+                self._by_model[model] = rest
+            else:
+                del self._by_model[model]
+
+
+def _name(node: Any) -> Name:
+    identifier = getattr(node, "alias", None) or getattr(node, "identifier", None) or node.name
+    return Name(database=node.database, schema=node.schema, name=identifier)
 
 
 def _in_order(task: Any) -> list[Any]:
@@ -85,23 +155,35 @@ def _exists(node: Any, adapter: LakehouseAdapter) -> bool:
     return relation is not None and relation.type == "table"
 
 
-def _known(task: Any, memory: Memory, keys: dict[str, str | None], nodes: Sequence[Any]) -> dict[str, Remembered]:
+def _known(
+    task: Any, memory: Memory, keys: Mapping[str, str | None], nodes: Sequence[Any], unit_tests: _UnitTests
+) -> dict[str, Remembered]:
     """What is remembered of nodes all of whose parents in the queue are remembered too, parents first."""
-    unit_tested = getattr(task, "model_to_unit_test_map", None) or {}
     graph = task.job_queue.graph
     found: dict[str, Remembered] = {}
     after: dict[str, tuple[str, ...]] = {}
+
+    def wish(name: str, counted_on: tuple[str, ...], **more: Any) -> bool:
+        key = keys[name]
+        remembered = None if key is None else memory.recall(name, key)
+        if remembered is not None:
+            asked = dataclasses.replace(remembered.wish, after=counted_on, **more)
+            found[name] = dataclasses.replace(remembered, wish=asked)
+        return remembered is not None
+
     for node in nodes:
-        name, key = node.unique_id, keys[node.unique_id]
+        name = node.unique_id
         parents = list(graph.predecessors(name))
-        if key is None or name in unit_tested or any(parent not in after for parent in parents):
+        if keys[name] is None or any(parent not in after for parent in parents):
             continue
+        counted_on = tuple(dict.fromkeys(one for parent in parents for one in after[parent]))
         if node.is_ephemeral_model:
             # Nothing is run for it; its children count on what it counts on.
-            after[name] = tuple(dict.fromkeys(one for parent in parents for one in after[parent]))
-        elif (remembered := memory.recall(name, key)) is not None:
-            counted_on = tuple(dict.fromkeys(one for parent in parents for one in after[parent]))
-            found[name] = dataclasses.replace(remembered, wish=dataclasses.replace(remembered.wish, after=counted_on))
+            after[name] = counted_on
+            continue
+        tests = tuple(test.unique_id for test in unit_tests.of(node))
+        passed = [wish(test, counted_on, as_they_stood=True) for test in tests]
+        if all(passed) and wish(name, (*counted_on, *tests)):
             after[name] = (name,)
     return found
 
@@ -113,7 +195,7 @@ def _count_unit_tests(task: Any) -> None:
         task.num_nodes += len(selected)
 
 
-def _leave_out(task: Any, done: Any) -> None:
+def _leave_out(task: Any, done: Iterable[str]) -> None:
     """Give the task a queue without what is done."""
     from dbt.graph.queue import GraphQueue
 
@@ -144,7 +226,7 @@ def _report(task: Any, adapter: LakehouseAdapter, node: Any, known: Remembered, 
 
 def _set_compiled(task: Any, node: Any, known: Remembered) -> None:
     """What dbt's compiler leaves in the manifest and in the folder of compiled code."""
-    if known.compiled is None or node.resource_type == "seed":
+    if known.compiled is None or node.resource_type in ("seed", "unit_test"):
         return
     node.compiled = True
     node.compiled_code = known.compiled
@@ -167,7 +249,7 @@ def _result(node: Any, answer: Recalled) -> Any:
 
     response = ReusedResponse.of(answer.reused)
     reused: Any = getattr(RunStatus, "Reused", RunStatus.Success)  # from dbt-core 1.12 on
-    tested = node.resource_type == "test"
+    tested = node.resource_type in ("test", "unit_test")
     return RunResult(
         node=node,
         status=TestStatus.Pass if tested else reused,

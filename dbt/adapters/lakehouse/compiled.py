@@ -81,13 +81,15 @@ _FIELDS = (
 @dataclass(frozen=True)
 class Named:
     """What a template names: plain names, names with an attribute (``adapter.quote``), names of dispatched macros, variables
-    of the environment. ``unclear`` if it uses something of which names do not tell.
+    of the environment. ``own`` are those of the plain names that it sets itself, at least on some way through it.
+    ``unclear`` if it uses something of which names do not tell.
     """
 
     plain: tuple[str, ...] = ()
     dotted: tuple[tuple[str, str], ...] = ()
     dispatched: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
     unclear: bool = False
 
 
@@ -114,9 +116,8 @@ def named(text: str) -> Named:
         undeclared = meta.find_undeclared_variables(tree)
     except (jinja2.TemplateError, NotImplementedError):
         return Named(unclear=True)
-    # Those that are set in a block of the template (``{% set x %}…{% endset %}``) are among the undeclared.
-    own = {found.name for found in tree.find_all(nodes.Name) if found.ctx == "store"}
-    undeclared -= own - _NEVER_OWN
+    # What is set in a block (``{% set x %}…{% endset %}``), or on one way only, is among the undeclared.
+    own = {found.name for found in tree.find_all(nodes.Name) if found.ctx == "store"} & undeclared - _NEVER_OWN
     dotted: set[tuple[str, str]] = set()
     dispatched: set[str] = set()
     environment: set[str] = set()
@@ -149,6 +150,7 @@ def named(text: str) -> Named:
         dotted=tuple(sorted(dotted)),
         dispatched=tuple(sorted(dispatched)),
         environment=tuple(sorted(environment)),
+        own=tuple(sorted(own)),
         unclear=unclear or bool(passed_on),
     )
 
@@ -178,9 +180,12 @@ class Sources:
         parts = self._parts(node, exists, ())
         return None if parts is None else _hash([self._common, parts])
 
-    def is_pure(self, node: Any) -> bool:
-        """Whether compiling the node gives the same code again in this invocation."""
-        return self._parts(node, False, ()) is not None
+    def key_of_unit_test(self, test: Any, columns: Mapping[str, Any]) -> str | None:
+        """The key of a unit test's query; ``columns`` are those of the relations for which it brings rows."""
+        models = [self._manifest.nodes.get(name) for name in test.depends_on.nodes[:1]]
+        model = models[0] if models else None
+        parts = None if model is None else self._parts(model, False, ())
+        return None if parts is None else _hash([self._common, parts, test.to_dict(omit_none=True), columns])
 
     def _parts(self, node: Any, exists: bool, above: tuple[str, ...]) -> dict[str, Any] | None:
         if node.unique_id in above or getattr(node, "language", "sql") not in ("sql", "python"):
@@ -191,9 +196,7 @@ class Sources:
             return None
         parts: dict[str, Any] = {name: getattr(node, name, None) for name in _FIELDS}
         parts["config"] = node.config.to_dict(omit_none=True)
-        parts["columns"] = [
-            column.to_dict(omit_none=True) for column in (getattr(node, "columns", None) or {}).values()
-        ]
+        parts["columns"] = [column.to_dict(omit_none=True) for column in (getattr(node, "columns", None) or {}).values()]
         parts["constraints"] = [one.to_dict() for one in getattr(node, "constraints", None) or ()]
         parts["parents"] = parents
         parts["macros"] = sorted(self._macro_hash(name) for name in reached.macros)
@@ -251,10 +254,12 @@ class Sources:
             if name in _STATE_OF_OWN_TABLE and len(macros) == 1:
                 continue
             yield from macros
-            if not macros:
+            if not macros and name not in template.own:
                 self._plain(name, reached)
         for name, attribute in template.dotted:
-            if name in self._packages and (name, attribute) in self._by_package:
+            if name in template.own:
+                yield from self._by_name.get(name, ())
+            elif name in self._packages and (name, attribute) in self._by_package:
                 yield self._by_package[name, attribute]
             elif attribute not in _ATTRIBUTES.get(name, {attribute}):
                 reached.clear = False
@@ -320,8 +325,7 @@ class Sources:
         names = {_plain_name(macro) for macro in self._manifest.macros.values() if macro.package_name in internal}
         users = {key for key, macro in self._manifest.macros.items() if macro.package_name not in internal}
         overriding = any(
-            _plain_name(self._manifest.macros[key]) in names
-            or self._manifest.macros[key].name.startswith("materialization_")
+            _plain_name(self._manifest.macros[key]) in names or self._manifest.macros[key].name.startswith("materialization_")
             for key in users
         )
         shaping = [key for key in self._manifest.macros if key not in users or overriding]

@@ -21,7 +21,7 @@ from dbt.adapters.lakehouse.compiled import Named, Sources
 from dbt.adapters.lakehouse.run.values import Build, View, Wish
 
 FILE = "lakehouse_builds.json"
-_FORMAT = 1
+_FORMAT = 2
 """Raise this when the same template would be understood in another way than before."""
 _VARIANTS = 4
 """So many entries are kept for a node: it may be built for several targets by turns."""
@@ -146,6 +146,7 @@ def _named(value: Mapping[str, Any]) -> Named:
         dotted=tuple((name, attribute) for name, attribute in value["dotted"]),
         dispatched=tuple(value["dispatched"]),
         environment=tuple(value["environment"]),
+        own=tuple(value["own"]),
         unclear=bool(value["unclear"]),
     )
 

@@ -13,7 +13,7 @@ from dbt_shop import Shop
 from dbt.adapters.lakehouse.__version__ import version
 from dbt.adapters.lakehouse.memory import FILE
 
-BROKEN = json.dumps({"format": 1, "version": version, "nodes": {"model.shop.leaf": 3}, "scans": {}})
+BROKEN = json.dumps({"format": 2, "version": version, "nodes": {"model.shop.leaf": 3}, "scans": {}})
 ALL = {"raw", "staged", "orders", "totals", "leaf"}
 
 
@@ -123,7 +123,8 @@ def _of_last_run(shop: Shop, branch: str) -> list[Any]:
 def test_what_names_do_not_tell_is_compiled_each_time(project: Shop) -> None:
     shop = project
     shop.models(
-        asks="-- depends_on: {{ ref('totals') }}\nselect {{ run_query('select max(n) from ' ~ ref('totals')).columns[0][0] if execute else 0 }} as n",
+        asks="-- depends_on: {{ ref('totals') }}\n"
+        "select {{ run_query('select max(n) from ' ~ ref('totals')).columns[0][0] if execute else 0 }} as n",
         clock="select '{{ run_started_at }}' as t",
         run="select '{{ invocation_id }}' as t",
         chance="select {{ range(1000) | random }} as t",
@@ -188,7 +189,7 @@ def test_seeds_are_shown_and_files_may_be_lost(project: Shop) -> None:
     assert ran(shown) == {"raw"}
     assert "Random sample of table" in shown.output
 
-    for text in ("", "{", "[]", '{"format": 1}', BROKEN):
+    for text in ("", "{", "[]", '{"format": 2}', BROKEN):
         shop.write({f"target/{FILE}": text})
         assert "Done. PASS=7 " in shop.dbt("build").output
     assert ran(shop.dbt("build")) == set()
@@ -229,3 +230,46 @@ def test_models_with_hooks_hold_nothing_up_but_themselves_and_their_children(pro
     assert "raw" not in ran(again)
     assert {"orders", "totals", "leaf"} <= ran(again)
     assert {name for name, result in results(shop).items() if result["adapter_response"].get("code") == "REUSED"} >= ALL
+
+
+UNIT = """
+unit_tests:
+  - name: adds_one
+    model: orders
+    given: [{input: ref('staged'), rows: [{id: 1, v: a}]}]
+    expect: {rows: [{id: 1, next: 2}]}
+"""
+
+
+def test_unit_tests_are_run_again_when_their_model_or_their_columns_change(project: Shop) -> None:
+    shop = project
+    shop.write({"models/unit.yml": UNIT})
+    assert "adds_one" in ran_tests(shop.dbt("build"))
+    shop.dbt("build")
+    again = shop.dbt("build")
+    assert ran(again) == set()
+    assert ran_tests(again) == set()
+    assert "8 of 8 nodes were reused" in again.output
+    assert results(shop)["orders"]["adapter_response"]["code"] == "REUSED"
+    assert [r["status"] for r in results(shop).values()].count("pass") == 3
+
+    # Another type of a column: the rows that the test brings are cast to it.
+    shop.models(staged="{{ config(materialized='view') }} select id::tinyint as id, v from {{ ref('raw') }}")
+    assert "adds_one" in ran_tests(shop.dbt("build"))
+    shop.dbt("build")
+    assert ran_tests(shop.dbt("build")) == set()
+
+    shop.write({"models/unit.yml": UNIT.replace("next: 2", "next: 3")})
+    failed = shop.dbt("build", code=1)
+    assert "adds_one" in ran_tests(failed)
+    assert results(shop)["orders"]["status"] == "skipped"
+    assert results(shop)["leaf"]["status"] == "skipped"
+    shop.write({"models/unit.yml": UNIT})
+    assert ran(shop.dbt("build")) == set()
+
+    shop.models(orders="select id, v, {{ next('id') }} + 1 as next from {{ ref('staged') }}")
+    assert "adds_one" in ran_tests(shop.dbt("build", code=1))
+
+
+def ran_tests(outcome: Outcome) -> set[str]:
+    return set(re.findall(r"START unit_test \S+?::(\w+)", outcome.output))

@@ -37,6 +37,7 @@ class _Recalling:
         self._real = session
         self._session = session.aside()
         self._recalled: set[str] = set()
+        self._placed: set[str] = set()
         self._puts: dict[Key, Entry] = {}
         self._seen: dict[Key, str | None] = {}
         self._nodes: dict[str, Any] = {}
@@ -49,7 +50,7 @@ class _Recalling:
     def recall(self, wish: Wish) -> Recalled | None:
         """Make a wish come true, if nothing has to be run for it."""
         found: Recalled | None = None
-        if self._recalled.issuperset(wish.after):
+        if self._recalled.issuperset(wish.after) and not (wish.as_they_stood and self._placed.intersection(wish.after)):
             if wish.build is not None:
                 found = self._build(wish.build)
             elif wish.view is not None:
@@ -58,6 +59,8 @@ class _Recalling:
                 found = self._test(wish.test)
         if found is not None:
             self._recalled.add(wish.id)
+            if found.placed:
+                self._placed.add(wish.id)
         return found
 
     def _build(self, build: Build) -> Recalled | None:

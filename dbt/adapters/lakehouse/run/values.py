@@ -171,11 +171,12 @@ class View:
 class Wish:
     """A node's result, wanted only if nothing has to be run for it: a build, a view, or the answer of a test's query.
 
-    It counts on those of ``after``, which are other wishes.
+    It counts on those of ``after``, which are other wishes; with ``as_they_stood``, on tables that stood there before.
     """
 
     id: str
     after: tuple[str, ...] = ()
+    as_they_stood: bool = False
     build: Build | None = None
     view: View | None = None
     test: str | None = None
