@@ -125,7 +125,7 @@ class Remembering:
 
     def save(self) -> None:
         """Write down what is new."""
-        self.memory.save(self.sources.scans, frozenset(self.manifest.nodes))
+        self.memory.save(self.sources.scans, frozenset((*self.manifest.nodes, *self.manifest.unit_tests)))
 
 
 def _load(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Named]]:
