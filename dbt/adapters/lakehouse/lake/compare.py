@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from dbt.adapters.lakehouse.catalog.model import Key, SchemaEntry, TableEntry, ViewEntry, identity
 from dbt.adapters.lakehouse.errors import JobCancelled, LakehouseError
 from dbt.adapters.lakehouse.lake.base import Name
-from dbt.adapters.lakehouse.lake.compare_sql import Pair, Statements
+from dbt.adapters.lakehouse.lake.compare_sql import Kind, Pair, Statements
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -213,7 +213,7 @@ class Comparer:
             removed=removed,
             changed=changed,
             columns=tuple((pair.after, n) for pair, n in zip(parts[1], each, strict=False) if n),
-            samples=self._samples(statements, parts, samples) if samples and any((added, removed, changed)) else (),
+            samples=self._samples(statements, parts, samples, {"added": added, "removed": removed, "changed": changed}),
         )
         return {"rows": rows, "notes": tuple(notes)}
 
@@ -229,11 +229,17 @@ class Comparer:
         return f"key ({named}) occurs more than once in rows {where}" if where else None
 
     def _samples(
-        self, statements: Statements, parts: tuple[Sequence[Pair], Sequence[Pair]], limit: int
+        self,
+        statements: Statements,
+        parts: tuple[Sequence[Pair], Sequence[Pair]],
+        limit: int,
+        counts: Mapping[Kind, int],
     ) -> tuple[RowChange, ...]:
         found: list[RowChange] = []
         before, after = statements.columns
         for kind, sql in statements.samples(*parts, limit):
+            if not limit or not counts[kind]:
+                continue
             for times, *values in self._ask(sql):
                 then = dict(zip((c.name for c in before), values, strict=False))
                 now = dict(zip((c.name for c in after), values[len(before) :], strict=False))
