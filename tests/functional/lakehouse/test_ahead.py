@@ -25,7 +25,12 @@ def ran(outcome: Outcome) -> set[str]:
 
 def results(shop: Shop) -> dict[str, dict[str, Any]]:
     read = json.loads(shop.read("target/run_results.json"))["results"]
-    return {result["unique_id"].split(".")[2]: result for result in read}
+    return {_name(result["unique_id"]): result for result in read}
+
+
+def _name(node: str) -> str:
+    parts = node.split(".")
+    return parts[3] if parts[0] == "unit_test" else parts[2]
 
 
 @pytest.fixture
