@@ -59,7 +59,10 @@ class TableEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class ViewEntry:
-    """A view: its SELECT in DuckDB's SQL, with fully qualified names, and its columns when it was created."""
+    """A view: its SELECT in DuckDB's SQL, with fully qualified names, and its columns when it was created.
+
+    ``engine`` stands for the DuckDB and the settings with which they were found; None says that more went into them.
+    """
 
     schema: str
     name: str
@@ -68,6 +71,7 @@ class ViewEntry:
     comment: str | None = None
     node: str | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
+    engine: str | None = None
     kind: Literal["view"] = "view"
 
 
@@ -101,7 +105,7 @@ def entry_to_json(entry: Entry) -> str:
         said["columns"] = [vars(column) for column in said["columns"]]
     if "inputs" in said:
         said["inputs"] = dict(said["inputs"])
-    for name in ("content", "layout"):
+    for name in ("content", "layout", "engine"):
         if said.get(name, "") is None:
             del said[name]  # entries from before there was such a field keep their ids
     return json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

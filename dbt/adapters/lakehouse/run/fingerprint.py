@@ -399,6 +399,11 @@ def _value(value: Any, longest: int = _LONG) -> str:
     return text if len(text) <= longest else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
+def engine(session: RunSession) -> str:
+    """The DuckDB of a session with its settings, as one short value."""
+    return hashed(_engine(session))[:16]
+
+
 def _engine(session: RunSession) -> str:
     settings = session.settings
     said = {

@@ -26,7 +26,7 @@ from dbt.adapters.lakehouse.jobs.job import (
     Query,
     Watch,
 )
-from dbt.adapters.lakehouse.run import batches, changes, reuse
+from dbt.adapters.lakehouse.run import batches, changes, fingerprint, reuse
 from dbt.adapters.lakehouse.run.asked import asked
 from dbt.adapters.lakehouse.run.calls import FUNCTIONS_SQL, Row
 from dbt.adapters.lakehouse.run.inputs import InputPlanner
@@ -395,7 +395,7 @@ class RunSession:
             return None
         if (current.sql, current.node, current.comment) != (sql, node, comment):
             return None
-        if self.run is None or self.run.definitions or self.temporaries or self.keeps_state:
+        if current.engine is None or current.engine != self._engine():
             return None
         wanted = {key.lower(): value for key, value in more.get("column_comments", {}).items()}
         if any(column.comment != wanted.get(column.name.lower()) for column in current.columns):
@@ -418,7 +418,14 @@ class RunSession:
             comment=comment,
             node=node,
             inputs=self.planner.keys(inputs),
+            engine=None if setup else self._engine(),
         )
+
+    def _engine(self) -> str | None:
+        """What columns of views depend on beside code and inputs; None where macros and the session may be part of it."""
+        if self.run is None or self.run.definitions or self.temporaries or self.keeps_state:
+            return None
+        return fingerprint.engine(self)
 
     def _is_at(self, item: Input, name: Name) -> bool:
         """Whether an input is what stands at a name of the own state."""
