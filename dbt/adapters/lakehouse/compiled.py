@@ -185,7 +185,8 @@ class Sources:
         models = [self._manifest.nodes.get(name) for name in test.depends_on.nodes[:1]]
         model = models[0] if models else None
         parts = None if model is None else self._parts(model, False, ())
-        return None if parts is None else _hash([self._common, parts, test.to_dict(omit_none=True), columns])
+        said = [test.unique_id, test.checksum, test.config.to_dict(omit_none=True)]
+        return None if parts is None else _hash([self._common, parts, said, columns])
 
     def _parts(self, node: Any, exists: bool, above: tuple[str, ...]) -> dict[str, Any] | None:
         if node.unique_id in above or getattr(node, "language", "sql") not in ("sql", "python"):
