@@ -303,6 +303,36 @@ def test_branch_import_diff_merge_and_runs(folder: Folder) -> None:
     assert "no run 'abcdef'" in folder.error("run", "show", "abcdef")
 
 
+def test_a_diff_of_rows(folder: Folder) -> None:
+    folder.write("a.csv", "id,x\n1,a\n2,b\n3,c\n")
+    folder.write("b.csv", "id,x,y\n1,a,7\n2,B,7\n4,d,7\n5,e,7\n")
+    folder.start("import", "raw.t", "a.csv")
+    folder.start("import", "raw.same", "a.csv")
+    folder.start("branch", "create", "dev")
+    folder.start("import", "raw.t", "b.csv", "--replace", "--branch", "dev")
+    folder.start("import", "raw.same", "a.csv", "--replace", "--branch", "dev")
+    folder.start("import", "raw.fresh", "a.csv", "--branch", "dev")
+    changes = {change["name"]: change for change in folder.json("diff", "main", "dev", "--rows", "--key", "ID")}
+    found = changes["t"]["comparison"]
+    assert {kind: found["rows"][kind] for kind in ("added", "removed", "changed", "columns")} == {
+        "added": 2,
+        "removed": 1,
+        "changed": 1,
+        "columns": {"x": 1},
+    }
+    assert changes["fresh"]["comparison"] is None
+    assert "comparison" not in folder.json("diff", "main", "dev")[0]
+    lines = [line.rstrip() for line in folder.text("diff", "main", "dev", "--rows", "--key", "id").splitlines()]
+    (change,) = [line for line in lines if line.startswith("~ raw.t")]
+    assert change.endswith("2 rows added, 1 row removed, 1 row changed")
+    (column,) = [line for line in lines if line.startswith("    ~ x")]
+    assert column.endswith("in 1 row")
+    assert not [line for line in lines if line.startswith("~ raw.same") and not line.endswith("the same rows")]
+    assert "3 rows added, 2 rows removed" in folder.text("diff", "main", "dev", "--rows")
+    assert "key column 'no' is not on both sides" in folder.text("diff", "main", "dev", "--rows", "--key", "no")
+    assert "add --rows" in folder.error("diff", "main", "dev", "--key", "id", code=2)
+
+
 def test_a_table_on_another_branch_in_sql(folder: Folder) -> None:
     folder.write("a.csv", "x\n1\n")
     folder.start("import", "raw.t", "a.csv")

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dbt.adapters.lakehouse.catalog.model import Commit
 from dbt.adapters.lakehouse.catalog.refs import short
 from dbt.adapters.lakehouse.cli import complete, shapes
-from dbt.adapters.lakehouse.cli.context import Cli
+from dbt.adapters.lakehouse.cli.context import Cli, interruptible
 from dbt.adapters.lakehouse.cli.options import Command
 from dbt.adapters.lakehouse.cli.output import BAD, CHANGED, DIM, GOOD, ID, NAME, Cell, Column
 from dbt.adapters.lakehouse.cli.words import ago, first_line, number, plural
+
+if TYPE_CHECKING:
+    from dbt.adapters.lakehouse.lake.compare import Comparison
 
 MARKS = {"added": ("+", GOOD), "dropped": ("-", BAD), "changed": ("~", CHANGED)}
 
@@ -75,31 +79,62 @@ def show(cli: Cli, commit: str) -> None:
 @click.command("diff", cls=Command)
 @click.argument("old", shell_complete=complete.refs)
 @click.argument("new", shell_complete=complete.refs)
+@click.option("--rows", is_flag=True, help="Compare the rows of what changed, too.")
+@click.option(
+    "--key", "key", multiple=True, metavar="COLUMN", help="With --rows: what tells rows apart; may be repeated."
+)
 @click.pass_obj
-def diff(cli: Cli, old: str, new: str) -> None:
+def diff(cli: Cli, old: str, new: str, rows: bool, key: tuple[str, ...]) -> None:
     """What changed from OLD to NEW.
 
     Tables and views that NEW has, lacks or has otherwise; their columns and numbers of rows.
     """
+    if key and not rows:
+        raise click.UsageError("--key says how to compare rows; add --rows")
     before, after = cli.catalog.resolve(old), cli.catalog.resolve(new)
     changes = shapes.changes(cli.catalog.diff(before.id, after.id), cli.catalog)
+    compared = _compared(cli, before.id, after.id, changes, key) if rows else {}
     if cli.out.json:
-        cli.out.document(changes)
+        cli.out.document([_with_rows(change, compared) for change in changes] if rows else changes)
     elif changes:
-        print_changes(cli, changes)
+        print_changes(cli, changes, compared)
     else:
         cli.out.line("no differences between ", (old, NAME), " and ", (new, NAME))
 
 
-def print_changes(cli: Cli, changes: list[dict[str, Any]]) -> None:
-    """Changes as a table, the columns that changed below each, and a count at the end."""
+def _compared(
+    cli: Cli, before: str, after: str, changes: list[dict[str, Any]], key: tuple[str, ...]
+) -> dict[str, Comparison]:
+    """Comparisons of what both have, by name."""
+    from dbt.adapters.lakehouse.lake.compare import Comparer
+
+    both = [
+        change for change in changes if change["before"] is not None and change["after"] is not None and change["name"]
+    ]
+    with Comparer(cli.lake(), before=before, after=after, database=cli.database) as comparer, interruptible():
+        return {_name(change): comparer.compare(change["schema_name"], change["name"], key=key) for change in both}
+
+
+def _with_rows(change: dict[str, Any], compared: Mapping[str, Comparison]) -> dict[str, Any]:
+    found = compared.get(_name(change))
+    return {**change, "comparison": None if found is None else shapes.comparison(found)}
+
+
+def print_changes(cli: Cli, changes: list[dict[str, Any]], compared: Mapping[str, Comparison] | None = None) -> None:
+    """Changes as a table, the columns that changed below each, and a count at the end. ``compared``: rows, too, by name."""
     rows: list[list[Cell]] = []
     for change in changes:
         mark, style = MARKS[change["change"]]
-        rows.append([(f"{mark} {_name(change)}", style), (change["kind"] or "", DIM), _rows(change), _what(change)])
+        found = (compared or {}).get(_name(change))
+        what = _what(change) if found is None else _row_words(found)
+        rows.append([(f"{mark} {_name(change)}", style), (change["kind"] or "", DIM), _rows(change), what])
         for column in change["columns"]:
             mark, style = MARKS[column["change"]]
             rows.append([(f"    {mark} {column['name']}", style), "", "", _types(column)])
+        if found is not None and found.rows is not None:
+            rows += [
+                [(f"    ~ {name}", CHANGED), "", "", f"in {plural(count, 'row')}"] for name, count in found.rows.columns
+            ]
     columns = [Column("change"), Column("kind", short=True), Column("rows", right=True), Column("")]
     cli.out.table(columns, rows)
     counts = {kind: sum(change["change"] == kind for change in changes) for kind in MARKS}
@@ -134,6 +169,17 @@ def _what(change: dict[str, Any]) -> Cell:
     if before.get("comment") != after.get("comment"):
         said.append("other comment")
     return (", ".join(said), DIM)
+
+
+def _row_words(comparison: Comparison) -> Cell:
+    """What became of the rows; or why nobody knows, and what else is to be said of that."""
+    rows = comparison.rows
+    said = list(comparison.notes)
+    if rows is not None:
+        kinds = ((rows.added, "added"), (rows.removed, "removed"), (rows.changed, "changed"))
+        counts = [f"{plural(count, 'row')} {kind}" for count, kind in kinds if count]
+        said.insert(0, ", ".join(counts) or "the same rows")
+    return ("; ".join(said), DIM)
 
 
 def _types(column: dict[str, Any]) -> Cell:
