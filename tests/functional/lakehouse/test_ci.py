@@ -155,7 +155,7 @@ def test_from_a_pull_request_to_main(repository: Repository) -> None:
         "- column <code>money</code> <code>VARCHAR</code> was added",
         "- rows are told apart by <code>shop</code>",
         "| changed | <code>2</code> | <code>20</code> → <code>99</code> | <code>2</code> | <code>eur</code> |",
-        "lakehouse diff main ci/pr-7",
+        "lakehouse diff main ci/pr-7 --rows",
     ):
         assert line in text.splitlines(), line
     # What the report says to type works.

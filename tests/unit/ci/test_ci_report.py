@@ -138,7 +138,7 @@ def test_a_report() -> None:
         "rows are told apart by id",
         "changed: amount in 1 row",
         "Got 3 results, configured to warn if != 0",
-        "lakehouse diff main ci/pr-1\n",
+        "lakehouse diff main ci/pr-1 --rows\n",
         "lakehouse query 'select * from shop.orders limit 10' --ref ci/pr-1\n",
     ):
         assert said in page.text, said

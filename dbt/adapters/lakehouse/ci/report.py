@@ -228,7 +228,7 @@ def _how_to_look(outcome: Outcome, differences: Differences) -> Iterator[str]:
     standing = [c for c in differences.relations if c.kind_after is not None]
     name = _sql_name(standing[0]) if standing else "SCHEMA.TABLE"
     yield from ("", "### Look at it", "", "```sh")
-    yield f"lakehouse diff {before} {ref}"
+    yield f"lakehouse diff {before} {ref} --rows"
     if name.isprintable() and not set(name) & set("`'\\$!"):
         yield f"lakehouse query 'select * from {name} limit 10' --ref {ref}"
     yield "```"
