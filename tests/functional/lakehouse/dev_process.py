@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import pty
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,8 +27,9 @@ PATIENCE = 60.0
 class Dev:
     """The command, its output so far, and a place in it up to which it was read."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, terminal: int | None = None) -> None:
         self.process = process
+        self.terminal = terminal
         self._log = log
         self._read = 0
 
@@ -58,6 +62,11 @@ class Dev:
             time.sleep(0.01)
         return found
 
+    def type(self, line: str) -> None:
+        """Type a line at the terminal."""
+        assert self.terminal is not None
+        os.write(self.terminal, f"{line}\n".encode())
+
     def end(self, number: int = signal.SIGINT) -> int:
         """Send a signal; the exit code."""
         self.process.send_signal(number)
@@ -65,8 +74,8 @@ class Dev:
 
 
 @contextlib.contextmanager
-def developing(shop: Shop, *arguments: str, **environment: str) -> Iterator[Dev]:
-    """The command at work on a project, gone at the end whatever happens."""
+def developing(shop: Shop, *arguments: str, terminal: bool = False) -> Iterator[Dev]:
+    """The command at work on a project, gone at the end whatever happens; its stdin is a ``terminal``, or nothing."""
     parsed = shop.root / "target" / "partial_parse.msgpack"
     if shop.parsed is not None and not parsed.exists():
         parsed.parent.mkdir(exist_ok=True)
@@ -78,20 +87,36 @@ def developing(shop: Shop, *arguments: str, **environment: str) -> Iterator[Dev]
         "import sys; from dbt.adapters.lakehouse.cli.main import main; sys.exit(main())",
         "dev",
     ]
+    ours, theirs = pty.openpty() if terminal else (None, None)
     with log.open("wb") as file:
         process = subprocess.Popen(
             [*command, *arguments],
             cwd=shop.root,
-            env={**os.environ, **shop.environment, **environment},
-            stdin=subprocess.DEVNULL,
+            env={**os.environ, **shop.environment},
+            stdin=subprocess.DEVNULL if theirs is None else theirs,
             stdout=file,
             stderr=subprocess.STDOUT,
-            # Who is started in the background of a shell inherits that SIGINT is ignored.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            start_new_session=terminal,
+            preexec_fn=_take_terminal if terminal else _mind_interrupts,
         )
+    if theirs is not None:
+        os.close(theirs)
     try:
-        yield Dev(process, log)
+        yield Dev(process, log, ours)
     finally:
         if process.poll() is None:
             process.kill()
         process.wait()
+        if ours is not None:
+            os.close(ours)
+
+
+def _mind_interrupts() -> None:
+    """Who is started in the background of a shell inherits that SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _take_terminal() -> None:
+    """Make stdin the terminal that this process is in the foreground of."""
+    _mind_interrupts()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)

@@ -99,7 +99,11 @@ def test_what_is_wrong_is_shown_and_watching_goes_on(own: Shop) -> None:
         dev.expect("cannot be built", "waiting")
         own.outputs(ann={"branch": "ann"})
         own.write({"dbt_project.yml": 'name: shop\nversion: "1.0"\nprofile: shop\n'})
-        dev.expect("failed", "waiting")
+        dev.expect("dbt_project.yml.*: nothing to build", "waiting")
+
+        # What failed stands in nobody's way: what has to do with it brings it back.
+        own.models(other="select 2 as one")
+        assert "orders" not in dev.expect("1 built; published to ann", "waiting")
         own.models(orders=ORDERS.replace("10", "11"))
         dev.expect("published to ann", "waiting")
         assert (1, "ann", 11) in own.rows("select * from orders", "ann")
@@ -235,3 +239,59 @@ def test_a_lake_behind_a_service(own: Shop) -> None:
             assert "bob      25" in text
             assert "~ id=2  amount: 20 → 25" in text
             assert dev.end() == 130
+
+
+def test_python_models_and_the_modules_that_they_import(own: Shop) -> None:
+    head = "def model(dbt, session):\n    dbt.config(materialized='table')\n"
+    own.write(
+        {
+            "helpers.py": "FACTOR = 2\n",
+            "models/scored.py": f"import helpers\n\n\n{head}    return session.sql(f'select {{helpers.FACTOR}} as factor')\n",
+            "models/plain.py": f"{head}    return session.sql('select 7 as seven')\n",
+        }
+    )
+    with developing(own, "--target", "ann") as dev:
+        dev.expect("2 built, 3 reused", "waiting")
+        own.write({"helpers.py": "FACTOR = 3\n"})
+        text = dev.expect("published to ann", "waiting")
+        assert "helpers.py changed" in text
+        assert "1 built, 1 reused" in text
+        assert "scored  shop.scored" in text
+        assert "plain" not in text, "it does not import what was saved"
+        assert own.rows("select * from scored", "ann") == [(3,)]
+        own.write(
+            {
+                "models/plain.py": f"{head}    raise ValueError('no such thing')\n    return session.sql('select 1 as x')\n"
+            }
+        )
+        text = dev.expect("nothing was published", "waiting")
+        assert "plain in error  models/plain.py:3" in text
+        assert "no such thing" in text
+
+
+def test_the_branch_that_git_has_checked_out(own: Shop) -> None:
+    own.write({".git/HEAD": "ref: refs/heads/feature\n"})
+    own.outputs(own={"branch": "git"})
+    with developing(own, "--target", "own", "--select", "orders") as dev:
+        dev.expect("building on branch feature", "1 reused, 2 tests passed; published to feature", "waiting")
+        own.write({".git/HEAD": "ref: refs/heads/other\n"})
+        dev.expect("building on branch other", "published to other", "waiting")
+        own.write({".git/HEAD": "ref: refs/heads/main\n"})
+        dev.expect("builds on 'main', the branch to compare with", "waiting")
+        before = own.head()
+        own.models(orders=ORDERS.replace("20)", "25)"))
+        dev.expect("builds on 'main'", "waiting")
+        assert own.head() == before
+        own.write({".git/HEAD": "ref: refs/heads/other\n"})
+        dev.expect("~ id=2  amount: 20 → 25", "published to other", "waiting")
+
+
+def test_the_keyboard(own: Shop) -> None:
+    with developing(own, "--target", "ann", "--no-initial", terminal=True) as dev:
+        dev.expect("waiting")
+        own.models(orders=ORDERS.replace("20)", "25)"))
+        dev.expect("orders.sql changed", "published to ann", "waiting")
+        dev.type("")
+        assert "orders  shop.orders, as built before" in dev.expect("once more", "1 reused", "waiting")
+        dev.type("q")
+        assert dev.process.wait(60) == 0

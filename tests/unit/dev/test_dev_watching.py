@@ -149,3 +149,13 @@ def test_a_signal_is_told_and_a_second_one_interrupts(events: queue.SimpleQueue[
     assert signal.getsignal(signal.SIGTERM) is former
     with signals(events.put, lambda: True), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGHUP)
+
+
+def test_a_signal_that_is_ignored_stays_ignored(events: queue.SimpleQueue[Event]) -> None:
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals(events.put, lambda: True):
+            signal.raise_signal(signal.SIGHUP)
+        assert events.empty()
+    finally:
+        signal.signal(signal.SIGHUP, former)

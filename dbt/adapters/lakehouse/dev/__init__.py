@@ -7,6 +7,7 @@
 ``resident``  dbt in this process, one invocation after the other
 ``problems``  what dbt says is wrong, made short
 ``changed``   what differs between two parses of a project (pure)
+``agenda``    what is to be built next
 ``looking``   rows of a relation, and its difference from the base branch
 ``loop``      from a save to what is shown
 ============  ==================================================================

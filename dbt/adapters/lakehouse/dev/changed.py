@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from dbt.adapters.lakehouse.dev.values import Node
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
+_NODE = re.compile(r"^(?P<kind>model|seed|snapshot|test|unit_test|function) (?P<name>\S+) \(.*\)$", re.MULTILINE)
 _BUILT = ("model", "seed", "snapshot", "test", "unit_test", "function")
 _RELATIONS = ("model", "seed", "snapshot")
 
@@ -87,6 +89,27 @@ def buildable(manifest: Manifest, names: Iterable[str]) -> frozenset[str]:
         elif node is not None and node.resource_type in _BUILT:
             found.add(name)
     return frozenset(found)
+
+
+def related(manifest: Manifest, names: Iterable[str], among: Collection[str]) -> frozenset[str]:
+    """Those of some nodes that these are, read, or are read by, be it through others."""
+    wanted = frozenset(among)
+    found: set[str] = set()
+    for edges in (manifest.child_map, manifest.parent_map):
+        seen = set(names) if wanted else set()
+        todo = list(seen)
+        while todo:
+            below = [name for name in edges.get(todo.pop(), ()) if name not in seen]
+            todo += below
+            seen.update(below)
+        found |= seen & wanted
+    return frozenset(found)
+
+
+def named(manifest: Manifest, message: str) -> set[str]:
+    """Nodes that a message is about, which has them as the pre-flight check does: ``model orders (models/orders.sql:3)``."""
+    found = {(match["kind"], match["name"]) for match in _NODE.finditer(message)}
+    return {node.unique_id for node in _nodes(manifest) if (str(node.resource_type), node.name) in found}
 
 
 def selection(

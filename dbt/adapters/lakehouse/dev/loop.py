@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dbt.adapters.lakehouse.dev import changed
+from dbt.adapters.lakehouse.dev.agenda import Agenda
 from dbt.adapters.lakehouse.dev.looking import Looker
 from dbt.adapters.lakehouse.dev.places import Places, places
 from dbt.adapters.lakehouse.dev.resident import Project, Resident, Told
@@ -45,11 +46,7 @@ class Loop:
         self._looker = Looker()
         self._project: Project | None = None
         self._setting: Setting | None = None
-        # All is due to be built before it is known what the branch holds, and again when a build of all did not pass.
-        self._all_due = wishes.initial
-        # Nodes that were changed since a build with them passed, and those that the developer looks at.
-        self._due: frozenset[str] = frozenset()
-        self._looked_at: frozenset[str] = frozenset()
+        self._agenda = Agenda(everything=wishes.initial)
         self._starting = True
 
     # without watching
@@ -68,7 +65,7 @@ class Loop:
             self._screen.problem(found)
             return False
         self._turn_to(found)
-        self._all_due = True
+        self._agenda.everything()
         passed = self._build(found, Cause(text="all that is selected"))
         if not self._events.empty():
             raise KeyboardInterrupt
@@ -156,24 +153,21 @@ class Loop:
         root = known.root
         files = tuple(sorted(str(path.relative_to(root)) if path.is_relative_to(root) else str(path) for path in paths))
         edits = changed.edits(former.manifest if former is not None else None, found.manifest, files)
-        self._due |= edits.modified
-        self._looked_at = edits.edited or self._looked_at
-        moved = self._turn_to(found)
-        if self._wishes.initial and (moved or paths & known.files):
-            self._all_due = True
+        self._agenda.edit(edits)
+        if self._turn_to(found) or self._is_project_wide(known, paths):
+            self._agenda.everything()
         removed = tuple(sorted(_named(former, edits.removed)))
-        if self._all_due:
-            self._build(found, Cause(files=files, removed=removed, text="all that is selected"))
-        elif self._due and (edits.modified or paths):
-            self._build(found, Cause(files=files, removed=removed))
-        elif removed or paths:
-            self._screen.note(_nothing(files, removed))
+        text = "all that is selected" if self._agenda.is_all else ""
+        if paths or self._agenda.is_all or edits.modified:
+            self._build(found, Cause(files=files, removed=removed, text=text))
+
+    def _is_project_wide(self, known: Places, paths: frozenset[Path]) -> bool:
+        """Whether files were saved that may concern every node. What git has checked out concerns the branch alone."""
+        return self._wishes.initial and any(path in known.files and path.name != "HEAD" for path in paths)
 
     def _build_again(self, project: Project) -> None:
         self._turn_to(project)
-        self._due |= self._looked_at
-        if not self._due:
-            self._all_due = True
+        self._agenda.again()
         self._build(project, Cause(text="once more"))
 
     # what both have in common
@@ -216,36 +210,32 @@ class Loop:
         if not self._events.empty():
             return False
         assert self._setting is not None, "a project is turned to before it is built"
-        names = changed.buildable(project.manifest, self._due)
-        select = changed.selection(project.manifest, names, children=self._wishes.children, within=self._wishes.select)
-        everything = self._all_due
-        if not everything and not select:
-            self._due = frozenset()
+        wishes, manifest = self._wishes, project.manifest
+        plan = self._agenda.plan(manifest, select=wishes.select, exclude=wishes.exclude, children=wishes.children)
+        if plan is None:
             self._screen.note(_nothing(cause.files, cause.removed))
             return True
-        if everything:
-            select = self._wishes.select
         with self._screen.building(cause):
-            build = self._resident.build(project, select, self._wishes.exclude)
-        if build.ok:
-            self._all_due, self._due = False, frozenset()
+            build = self._resident.build(project, plan.select, plan.exclude)
+        edited = self._agenda.edited
+        self._agenda.done(manifest, plan, build)
         if not build.cancelled:
-            self._show(build, all_of_them=everything and not self._looked_at)
+            self._show(build, edited, rows=bool(plan.names))
         self._screen.built(build, self._setting)
         return build.ok
 
-    def _show(self, build: Build, *, all_of_them: bool) -> None:
+    def _show(self, build: Build, edited: frozenset[str], *, rows: bool) -> None:
         """The nodes that the developer edited, and all others that ran."""
         assert self._setting is not None, "a project is turned to before it is built"
         done = [one for one in build.results if one.status in ("built", "reused") and one.node.relation is not None]
-        own = [one for one in done if one.node.id in self._looked_at]
-        others = [one for one in done if one.node.id not in self._looked_at and one.status == "built"]
-        if not done or not (own or others):
+        own = [one for one in done if one.node.id in edited]
+        shown = [*own, *(one for one in done if one.node.id not in edited and one.status == "built")]
+        if not shown:
             return
         ref = self._looker.where(build.run, self._setting.branch)
         try:
-            for number, result in enumerate([*own, *others][:_COMPARED]):
-                self._show_one(result, ref, rows=number < _SHOWN and not all_of_them)
+            for number, result in enumerate(shown[:_COMPARED]):
+                self._show_one(result, ref, rows=rows and number < _SHOWN)
         except JobCancelled:
             self._screen.note("cancelled")
 

@@ -6,6 +6,7 @@ SQL to look at.
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 import time
@@ -61,7 +62,7 @@ class Told:
     def arguments(self) -> list[str]:
         """As options of any dbt command. Nothing is logged and nothing is written that a build does not need."""
         said = ["--project-dir", str(self.project_dir), "--log-level", "none", "--log-level-file", "none"]
-        said += ["--no-write-json", "--no-use-colors", "--no-send-anonymous-usage-stats", "--no-version-check"]
+        said += ["--no-write-json", "--no-use-colors", "--no-send-anonymous-usage-stats"]
         said += [] if self.prints else ["--no-print"]
         options = {
             "--profiles-dir": self.profiles_dir,
@@ -99,13 +100,16 @@ class Resident:
         self._building = False
         self._cancelled = False
         self._run = ""
-        self._target = target_folder(told.project_dir) / TARGET
-        self._begin()
+        theirs = target_folder(told.project_dir)
+        # One for each target: dbt parses all anew where the target is another one than before.
+        own = re.sub(r"\W", "_", "-".join(filter(None, (told.profile, told.target)))) or "default"
+        self._target = theirs / TARGET / own
+        self._begin(theirs)
 
-    def _begin(self) -> None:
+    def _begin(self, theirs: Path) -> None:
         """Begin with what dbt commands have left behind, if they have: the first parse takes seconds."""
         for name in ("partial_parse.msgpack", FILE):
-            there, own = self._target.parent / name, self._target / name
+            there, own = theirs / name, self._target / name
             if there.is_file() and not own.exists():
                 own.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(there, own)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -87,7 +87,6 @@ class Cause:
     files: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     text: str = ""
-    nodes: tuple[str, ...] = field(default=())
 
 
 class Screen(Protocol):

@@ -66,7 +66,10 @@ def signals(tell: Callable[[Event], None], at_once: Callable[[], bool]) -> Itera
         if again or at_once():
             raise KeyboardInterrupt
 
-    former = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    # What was to be ignored from the start (nohup) stays so.
+    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    former = {number: signal.signal(number, handle) for number in heard}
     try:
         yield
     finally:
