@@ -206,6 +206,7 @@ def test_two_pushes_at_once(world: World) -> None:
     # Who started later stays, whoever ends first; nothing of the other is mixed in.
     assert fast.notes == ()
     assert outcomes["slow"].passed
+    assert (outcomes["slow"].ref, outcomes["slow"].head) == (None, None)
     assert outcomes["slow"].notes == ("a build that started later is on ci/pr-1 already, and stays there",)
     assert world.rows("ci/pr-1") == [(1, "fast")]
     assert world.branches() == {"main", "ci/pr-1"}

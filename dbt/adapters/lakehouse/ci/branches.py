@@ -121,12 +121,12 @@ class Branches:
 
         ``but`` names a run whose branch stays. The names of what is gone.
         """
-        ours = {record.branch for record in self._catalog.runs() if self._left_behind(record.target, record.status)}
         gone = []
         for ref in self._catalog.refs(RefKind.BRANCH):
-            mine = ref.name in ours and ref.run != but
-            if everything:
-                mine |= ref.name == self.name or ref.name.startswith(self._attempts)
+            if ref.run is not None:
+                mine = ref.run != but and self._left_behind(ref.run)
+            else:
+                mine = everything and (ref.name == self.name or ref.name.startswith(self._attempts))
             if mine:
                 # What a role does not allow, or somebody else is about, is not worth failing for.
                 with contextlib.suppress(LakehouseError):
@@ -134,8 +134,12 @@ class Branches:
                         gone.append(ref.name)
         return gone
 
-    def _left_behind(self, target: str, status: RunStatus) -> bool:
-        return target.startswith(self._attempts) and status in (RunStatus.FAILED, RunStatus.ABANDONED)
+    def _left_behind(self, run: str) -> bool:
+        """Whether an attempt of ours left a run's branch."""
+        record = self._catalog.run(run)
+        if record is None or not record.target.startswith(self._attempts):
+            return False
+        return record.status in (RunStatus.FAILED, RunStatus.ABANDONED)
 
 
 def now() -> str:

@@ -40,10 +40,11 @@ class Pipeline:
         branches.ref()  # who else's it may be is said before dbt starts
         attempt = self._attempt(branches.base_head())
         try:
-            notes = []
             if attempt.passed and not branches.renew(attempt.head, attempt.mark):
-                notes.append(f"a build that started later is on {branches.name} already, and stays there")
-            return self._outcome(attempt, tuple(notes))
+                note = f"a build that started later is on {branches.name} already, and stays there"
+                return self._outcome(attempt, (None, None), (note,))
+            left = (branches.name, attempt.head) if attempt.passed else self._run_branch(attempt.build)
+            return self._outcome(attempt, left)
         finally:
             attempt.forget()
             branches.clean(but=attempt.build.invocation)
@@ -94,9 +95,8 @@ class Pipeline:
         changed = {str(change.key) for change in self.catalog.diff(base_head, self.catalog.resolve(attempt).id)}
         return {name: key for name, key in build.keys.items() if name in changed}
 
-    def _outcome(self, attempt: _Attempt, notes: tuple[str, ...]) -> Outcome:
-        """Of a build."""
-        left = (self.branches.name, attempt.head) if attempt.passed else self._run_branch(attempt.build)
+    def _outcome(self, attempt: _Attempt, left: tuple[str | None, str | None], notes: tuple[str, ...] = ()) -> Outcome:
+        """Of a build; ``left`` are ref and head of what it left to look at."""
         return Outcome(
             action="build",
             passed=attempt.passed,

@@ -127,7 +127,9 @@ def close(cli: Cli, branch: str | None, base: str) -> None:
     name = branch or _branch_of_environment()
     if name is None:
         raise click.UsageError("the environment names no pull request; name its branch: --branch ci/NAME")
-    gone = _pipeline(cli, name, base, ()).close()
+    pipeline = _pipeline(cli, name, base, ())
+    cli.lake().runs(1)  # those whose process is gone count as abandoned from here on
+    gone = pipeline.close()
     if cli.out.json:
         cli.out.document({"branch": name, "deleted": gone})
     elif gone:
