@@ -1,157 +1,173 @@
-"""What the adapter adds to dbt, beside dbt-duckdb on the same project in the same run.
+"""Builds of 1, 100 and 500 small models, and after edits: this adapter beside dbt-duckdb and SQLMesh, in the same run.
 
-``python tests/benchmarks/bench_dbt.py [--models 100 500] [--rounds 3] [--edits]`` prints a table and writes
-``results/dbt.json``. ``again`` is a build of the unchanged project; ``--edits`` adds builds after a comment, a leaf and a root
-were edited, and one without reuse. Every figure is a median of wall times of whole ``dbt`` processes, rounds interleaved.
+``python tests/benchmarks/bench_dbt.py [--models 1 100 500] [--rounds N] [--peers duckdb state sqlmesh]`` prints a table for
+each number of models and writes ``results/dbt.json``. Left to itself it takes about ten minutes on two cores: three rounds of
+up to 100 models and one of 500; ``--models 1 100`` takes four.
+
+A round is five builds, of everything from nothing (``first``), of the unchanged project, and after an edit of a comment, of
+the last model (``leaf``: a column more) and of the first one (``root``: other rows, in it and in all that depend on it). The
+peers take turns at each. Every figure is a median of whole processes' wall times, with the files that a tool keeps of a
+project it knows (partial parsing, SQLMesh's cache) in place. After each build it is checked that just those models were
+computed that had to be, and that the edit is in the tables.
+
+``state`` is dbt-duckdb with ``state:modified+ --defer --state``, which needs the manifest of the build before: here it is
+copied each time, in a team somebody has to keep it, one for each branch and database.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from dbt_peers import PEERS, ROWS, WIDTH, Cost, Models, NotInstalledError, Peer, cost
+
 RESULTS = Path(__file__).parent / "results" / "dbt.json"
-WIDTH = 20  # models side by side, so that several threads have work
-PROFILES = """\
-bench:
-  target: lakehouse
-  outputs:
-    lakehouse: {type: lakehouse, warehouse: ./lake, schema: bench, threads: 4}
-    duckdb: {type: duckdb, path: ./bench.duckdb, schema: bench, threads: 4}
-"""
 IMPORTS = {
     "lakehouse": "import dbt.adapters.lakehouse as a; a.Plugin",
     "duckdb": "import dbt.adapters.duckdb as a; a.Plugin",
 }
-
-
-def project(folder: Path, models: int) -> None:
-    """Tables of 100 rows in chains of the given width."""
-    (folder / "models").mkdir(parents=True)
-    (folder / "dbt_project.yml").write_text(
-        "name: bench\nversion: '1.0'\nprofile: bench\nmodels:\n  bench:\n    +materialized: table\n"
-    )
-    (folder / "profiles.yml").write_text(PROFILES)
-    for index in range(models):
-        source = (
-            "select range as id, 'name ' || range as name from range(100)"
-            if index < WIDTH
-            else f"select id, name, {index} as step from {{{{ ref('m{index - WIDTH}') }}}}"
-        )
-        (folder / "models" / f"m{index}.sql").write_text(source + "\n")
-
-
-def seconds(command: list[str], folder: Path | None = None, **more: str) -> float:
-    """Wall time of a process, with byte code kept as for any installed package."""
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"} | more
-    started = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    taken = time.perf_counter() - started
-    if done.returncode != 0:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}\n{done.stderr}")
-    return taken
+STEPS = {
+    "first": "first build",
+    "unchanged": "unchanged",
+    "comment": "a comment edited",
+    "leaf": "one leaf edited",
+    "root": "one root edited",
+}
+FEW = 100
+"""Up to so many models, three rounds are quick."""
 
 
 def measure_imports(rounds: int) -> dict[str, float]:
+    """Seconds from nothing to the adapter's class."""
     times: dict[str, list[float]] = {name: [] for name in IMPORTS}
-    for code in IMPORTS.values():
-        seconds([sys.executable, "-c", code])
-    for _ in range(rounds):
+    for number in range(rounds + 1):
         for name, code in IMPORTS.items():
-            times[name].append(seconds([sys.executable, "-c", code]))
+            taken, _ = cost([sys.executable, "-c", code])
+            if number:  # the first one makes byte code
+                times[name].append(taken.wall)
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def measure_runs(models: int, rounds: int) -> dict[str, dict[str, float]]:
-    dbt = [sys.executable, "-m", "dbt.cli.main", "-q", "run", "--target"]
-    first: dict[str, list[float]] = {name: [] for name in IMPORTS}
-    again: dict[str, list[float]] = {name: [] for name in IMPORTS}
+def chosen(names: Sequence[str], folder: Path) -> dict[str, Peer]:
+    """The peers that can be had, ours first; of others it is said that they are left out."""
+    peers: dict[str, Peer] = {}
+    for name in ("lakehouse", *(name for name in names if name != "lakehouse")):
+        try:
+            peers[name] = PEERS[name](folder / name)
+        except NotInstalledError as error:
+            print(f"{PEERS[name].label} is left out: {error}", flush=True)
+    return peers
+
+
+def measure(models: int, rounds: int, names: Sequence[str]) -> dict[str, dict[str, list[Cost]]]:
+    """Costs by step and peer, a value for each round."""
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "project"
-        project(folder, models)
-        for name in IMPORTS:  # warm up: partial parsing, byte code, page cache
-            seconds([*dbt, name], folder)
-        for _ in range(rounds):
-            for name in IMPORTS:
-                shutil.rmtree(folder / "lake", ignore_errors=True)
-                (folder / "bench.duckdb").unlink(missing_ok=True)
-                first[name].append(seconds([*dbt, name], folder))
-                again[name].append(seconds([*dbt, name], folder))
+        peers = chosen(names, Path(temporary))
+        found: dict[str, dict[str, list[Cost]]] = {step: {name: [] for name in peers} for step in STEPS}
+        for number in range(rounds):
+            for peer in peers.values():
+                peer.write(Models(count=models))
+                peer.warm()
+                peer.forget()
+            for step in STEPS:
+                now = edited(models, step, f"{number}")
+                for name, peer in peers.items():
+                    peer.write(now)
+                    found[step][name].append(peer.build())
+                    check(peer, step, now)
+    return found
+
+
+def edited(count: int, step: str, number: str) -> Models:
+    """The project as it is at a step: with this edit, and those of the steps before."""
+    models = Models(count=count)
+    edits = {"comment": f"note {number}", "leaf": f"leaf {number}", "root": f"root {number}"}
+    for at, value in edits.items():
+        if list(STEPS).index(at) <= list(STEPS).index(step):
+            models = replace(models, **{at: value})
+    return models
+
+
+def check(peer: Peer, step: str, models: Models) -> None:
+    """Stop unless a build did what it is measured for."""
+    wanted = peer.expected(step, models)
+    if peer.ran != wanted:
+        raise SystemExit(f"{peer.label}, {step}: {peer.ran} models were computed, and {wanted} are right")
+    if step == "unchanged":
+        return
+    last = models.count - 1
+    columns = "edited" if models.leaf else "''"
+    [leaf] = peer.rows(f"SELECT count(*) AS n, min({columns}) AS edited FROM bench.m{last}")
+    end = (models.chain - 1) * WIDTH
+    [root] = peer.rows(f"SELECT count(*) AS n, min(name) AS name FROM bench.m{end}")
+    everything = " UNION ALL ".join(f"SELECT count(*) AS n FROM bench.m{index}" for index in range(models.count))
+    [total] = peer.rows(f"SELECT sum(n)::int AS n FROM ({everything})") if step in ("first", "root") else [None]
+    right = [(ROWS, models.leaf), (ROWS, f"{models.root} 0"), (models.count * ROWS,) if total else None]
+    if [leaf, root, total] != right:
+        raise SystemExit(f"{peer.label}, {step}: the tables hold {[leaf, root, total]}, and {right} is right")
+
+
+def table(models: int, found: dict[str, dict[str, list[Cost]]]) -> str:
+    """Seconds of each peer, ours in front; behind the others' our time as a part of theirs."""
+    names = list(next(iter(found.values())))
+    widths = [max(len(PEERS[name].label), 15) + 3 for name in names]
+    title = f"{models} models" if models > 1 else "1 model"
+    lines = [
+        f"{title:<17}" + "".join(f"{PEERS[name].label:>{width}}" for name, width in zip(names, widths, strict=True))
+    ]
+    for step, by_name in found.items():
+        ours = _median(by_name["lakehouse"])
+        cells = [f"{ours:.2f} s"]
+        for name in names[1:]:
+            theirs = _median(by_name[name])
+            cells.append(f"{theirs:.2f} s {f'({ours / theirs:.2f})':>7}")
+        lines.append(f"{STEPS[step]:<17}" + "".join(f"{c:>{width}}" for c, width in zip(cells, widths, strict=True)))
+    return "\n".join(lines)
+
+
+def _median(costs: Sequence[Cost], what: str = "wall") -> float:
+    return statistics.median(getattr(one, what) for one in costs)
+
+
+def summary(found: dict[str, dict[str, list[Cost]]], rounds: int) -> dict[str, object]:
+    """As it is kept: medians of wall and processor time by step and peer."""
     return {
-        name: {"first": statistics.median(first[name]), "again": statistics.median(again[name])} for name in IMPORTS
+        "rounds": rounds,
+        **{
+            step: {
+                name: {"wall": round(_median(costs), 3), "cpu": round(_median(costs, "cpu"), 3)}
+                for name, costs in by_name.items()
+            }
+            for step, by_name in found.items()
+        },
     }
-
-
-def edit(folder: Path, model: int, what: str) -> None:
-    """Add something to a model's text: a comment, or a column."""
-    file = folder / "models" / f"m{model}.sql"
-    text = file.read_text()
-    file.write_text(
-        f"-- {what}\n{text}" if what.startswith("note") else text.replace("select ", f"select '{what}' as c, ", 1)
-    )
-
-
-def measure_edits(models: int, rounds: int) -> dict[str, dict[str, float]]:
-    """Builds after edits, each of them new to the lake; ``no reuse`` builds the unchanged project from its code alone."""
-    dbt = [sys.executable, "-m", "dbt.cli.main", "-q", "run", "--target"]
-    edits = {
-        "no reuse": None,
-        "comment edited": (0, "note"),
-        "leaf edited": (models - 1, "leaf"),
-        "root edited": (0, "root"),
-    }
-    times: dict[str, dict[str, list[float]]] = {what: {name: [] for name in IMPORTS} for what in edits}
-    with tempfile.TemporaryDirectory() as temporary:
-        for name in IMPORTS:
-            folder = Path(temporary) / name
-            project(folder, models)
-            for _ in range(2):
-                seconds([*dbt, name], folder)
-            for number in range(rounds):
-                for what, change in edits.items():
-                    if change is not None:
-                        edit(folder, change[0], f"{change[1]} {number}")
-                    switch = {"LAKEHOUSE_REUSE": "on" if change is not None else "off"}
-                    times[what][name].append(seconds([*dbt, name], folder, **switch))
-    return {
-        what: {name: statistics.median(values) for name, values in by_name.items()} for what, by_name in times.items()
-    }
-
-
-def line(what: str, ours: float, theirs: float) -> str:
-    return f"{what:<38} {ours:>9.3f} s {theirs:>9.3f} s {ours / theirs:>8.2f}"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", type=int, nargs="*", default=[100, 500])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--edits", action="store_true")
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=int, nargs="+", default=[1, 100, 500], help="sizes of the project")
+    parser.add_argument("--rounds", type=int, help=f"default: three, and one beyond {FEW} models")
+    parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS), help="beside this adapter")
     options = parser.parse_args()
-    print(f"{'':<38} {'lakehouse':>11} {'dbt-duckdb':>11} {'ratio':>8}")
-    imports = measure_imports(max(options.rounds, 7))
-    print(line("import the adapter", imports["lakehouse"], imports["duckdb"]))
-    found: dict[str, object] = {"import": imports, "rounds": options.rounds}
+    imports = measure_imports(max(options.rounds or 0, 7))
+    ratio = imports["lakehouse"] / imports["duckdb"]
+    print("Seconds from start to end; in parentheses our time as a part of the peer's: below 1 we are faster.\n")
+    print(f"import the adapter: {imports['lakehouse']:.2f} s, dbt-duckdb's: {imports['duckdb']:.2f} s ({ratio:.2f})")
+    kept: dict[str, object] = {}
     for models in options.models:
-        runs = measure_runs(models, options.rounds)
-        for what in ("first", "again"):
-            print(line(f"dbt run, {models} models, {what}", runs["lakehouse"][what], runs["duckdb"][what]), flush=True)
-        found[f"run_{models}"] = runs
-        if options.edits:
-            edits = measure_edits(models, options.rounds)
-            for what, times in edits.items():
-                print(line(f"dbt run, {models} models, {what}", times["lakehouse"], times["duckdb"]), flush=True)
-            found[f"edits_{models}"] = edits
+        rounds = options.rounds or (3 if models <= FEW else 1)
+        found = measure(models, rounds, options.peers)
+        print(f"\n{table(models, found)}", flush=True)
+        kept[str(models)] = summary(found, rounds)
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(found, indent=2) + "\n")
+    RESULTS.write_text(json.dumps({"import": imports, "models": kept}, indent=2) + "\n")
 
 
 if __name__ == "__main__":
