@@ -64,6 +64,26 @@ def test_what_did_not_change_is_reused(shop: Shop, serve: Serve) -> None:
     assert shop.tables()["shop.totals"] == [(6,)]
 
 
+def test_what_would_break_is_known_there_too(shop: Shop, serve: Serve) -> None:
+    serve()
+    shop.write({"seeds/raw.csv": "id,v\n1,a\n2,b\n", "data.csv": "a\n1\n"})
+    shop.models(
+        orders="select id + 1 as id, v from {{ ref('raw') }}",
+        seen="{{ config(materialized='view') }}\nselect *, null as more from {{ ref('orders') }}",
+        bad="select upper(more) as u,\n  idd\nfrom {{ ref('seen') }}",
+        outside="select * from read_csv('data.csv')",
+    )
+    refused = shop.dbt("build", "--exclude", "outside", code=2).output
+    assert "Pre-flight found 1 problem in 1 of 4 nodes" in refused, refused
+    assert 'model bad (models/bad.sql:3)\n    Binder Error: Referenced column "idd" not found' in refused
+    shop.models(bad="select upper(more) as u, id from {{ ref('seen') }}")
+    passed = shop.dbt("build", "--exclude", "outside").output
+    assert "could not be checked" not in passed
+    # What the sandbox refuses, it refuses as ever, when it comes to it.
+    said = shop.dbt("build", "--select", "outside", code=1).output
+    assert "1 of 1 nodes could not be checked ahead" in said
+
+
 def test_seeds_and_tests_are_reused_by_what_the_service_saw(shop: Shop, serve: Serve) -> None:
     serve()
     checks = "[{name: id, data_tests: [not_null, unique]}]"

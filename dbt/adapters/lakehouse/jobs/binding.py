@@ -45,14 +45,16 @@ def bind(
 @contextlib.contextmanager
 def _without_python(cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Tables that are missing are not found among this module's own variables."""
-    if cursor.execute("SELECT current_setting('python_enable_replacements')").fetchone() != (True,):
+    try:
+        cursor.execute("SET python_enable_replacements = false")
+    except duckdb.InvalidInputException:
+        # A sandbox has locked its configuration, and lets nothing of Python's be read.
         yield
         return
-    cursor.execute("SET python_enable_replacements = false")
     try:
         yield
     finally:
-        cursor.execute("SET python_enable_replacements = true")
+        cursor.execute("RESET python_enable_replacements")
 
 
 class _Binding:
