@@ -47,6 +47,9 @@ logger = AdapterLogger("Lakehouse")
 
 
 _SNAPSHOT_HELPERS = ("dbt_change_type", "dbt_unique_key")
+_OWN_MATERIALIZATIONS = ("table", "view", "incremental", "seed", "snapshot", "test", "unit")
+"""What the nodes of these create by a statement is the work of their hooks."""
+
 _SNAPSHOT_MACROS = re.compile(
     r"((\w+__)?(snapshot_\w+|strategy_dispatch|unique_key_\w+|equals|get_dbt_valid_to_current|get_snapshot_\w+"
     r"|get_true_sql|materialization_snapshot_\w+))"
@@ -569,7 +572,7 @@ class LakehouseAdapter(SQLAdapter):
         """What a node's statement builds, if it makes the node's table: so do materializations that a project brings."""
         known = getattr(self.get_macro_resolver(), "nodes", {})
         node = known.get(get_node_info().get("unique_id"))
-        if node is None or "create" not in sql.lower():
+        if node is None or "create" not in sql.lower() or node.config.materialized in _OWN_MATERIALIZATIONS:
             return None
         said = {"resource_type": str(node.resource_type), "alias": node.alias, "schema": node.schema}
         with dbt_errors():
