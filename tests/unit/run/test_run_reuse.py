@@ -325,6 +325,49 @@ def test_how_a_table_is_laid_out_counts_for_what_is_added_to_it(run, open_run):
     assert (there.reused, there.entry.rows) == (None, 2)
 
 
+LATE = Build(
+    name=name("a"),
+    mode="merge",
+    sql="SELECT x, now() AS t FROM lake.s.src WHERE x NOT IN (SELECT x FROM lake.s.a)",
+    source="incoming",
+    statements=("INSERT INTO lake.s.a SELECT x, t FROM incoming",),
+    matching="false",
+    deciding=("SELECT x FROM lake.s.src", "x NOT IN (SELECT x FROM lake.s.a)"),
+)
+
+
+def test_where_the_time_gets_into_new_rows_only_the_lack_of_them_is_reused(run):
+    base = ("a", "SELECT 1 AS x, TIMESTAMPTZ '2024-01-01' AS t")
+    for branch in ("one", "two"):
+        first = run(("src", "SELECT 1 AS x"), base, LATE, branch=branch)["a"]
+        assert (first.reused is None, first.why_not) == (branch == "one", ())
+        changed = run(("src", "SELECT 2 AS x"), LATE, branch=branch)["a"]
+        assert (changed.reused, changed.entry.rows) == (None, 2)
+        run(LATE, branch=branch)
+        assert reused(run(LATE, branch=branch)) == {"a"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"deciding": ("SELECT x FROM lake.s.src WHERE now() > '2000-01-01'", "true")},
+        {"deciding": ("SELECT x FROM lake.s.src", "now() > '2000-01-01'")},
+        {"deciding": None},
+        {"sql": "SELECT x, now() AS t FROM lake.s.src WHERE random() < 0"},
+        {"sql": "SELECT x, now() AS t FROM lake.s.src, lake.s.later WHERE false"},
+    ],
+)
+def test_where_the_time_or_chance_may_decide_it_runs_each_time(run, open_run, change):
+    this = open_run()
+    with closing(this.session()) as session:
+        session.create_view(name("later"), "SELECT now() AS now")
+    this.publish()
+    run(("src", "SELECT 1 AS x"), ("a", "SELECT 1 AS x, TIMESTAMPTZ '2024-01-01' AS t"))
+    late = dataclasses.replace(LATE, **change)
+    for _ in range(3):
+        assert run(late)["a"].why_not
+
+
 def test_rows_changed_by_hand_are_seen(run, open_run):
     run(("a", "SELECT 1 AS x"), ("b", "SELECT x FROM a"))
     this = open_run()
