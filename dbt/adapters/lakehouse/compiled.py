@@ -164,6 +164,7 @@ class Sources:
         self._flags = flags
         self._scans = scans
         self._used: dict[str, Named] = {}
+        self._macro_hashes: dict[str, str] = {}
 
     @property
     def scans(self) -> dict[str, Named]:
@@ -300,9 +301,10 @@ class Sources:
                 found[rest] = (*found.get(rest, ()), key)
         return found
 
-    @functools.cache  # noqa: B019 # lives as long as the invocation
     def _macro_hash(self, key: str) -> str:
-        return _hash([key, self._manifest.macros[key].macro_sql])
+        if key not in self._macro_hashes:
+            self._macro_hashes[key] = _hash([key, self._manifest.macros[key].macro_sql])
+        return self._macro_hashes[key]
 
     # what all nodes share
 
