@@ -198,7 +198,9 @@ class Sources:
             return None
         parts: dict[str, Any] = {name: getattr(node, name, None) for name in _FIELDS}
         parts["config"] = node.config.to_dict(omit_none=True)
-        parts["columns"] = [column.to_dict(omit_none=True) for column in (getattr(node, "columns", None) or {}).values()]
+        parts["columns"] = [
+            column.to_dict(omit_none=True) for column in (getattr(node, "columns", None) or {}).values()
+        ]
         parts["constraints"] = [one.to_dict() for one in getattr(node, "constraints", None) or ()]
         parts["parents"] = parents
         parts["macros"] = sorted(self._macro_hash(name) for name in reached.macros)
@@ -328,7 +330,8 @@ class Sources:
         names = {_plain_name(macro) for macro in self._manifest.macros.values() if macro.package_name in internal}
         users = {key for key, macro in self._manifest.macros.items() if macro.package_name not in internal}
         overriding = any(
-            _plain_name(self._manifest.macros[key]) in names or self._manifest.macros[key].name.startswith("materialization_")
+            _plain_name(self._manifest.macros[key]) in names
+            or self._manifest.macros[key].name.startswith("materialization_")
             for key in users
         )
         shaping = [key for key in self._manifest.macros if key not in users or overriding]
@@ -358,7 +361,7 @@ def _is_ordinary(node: Any) -> bool:
     if getattr(node, "version", None) is not None and pointer is not None and pointer.enabled is not False:
         return False  # dbt-core (from 1.12 on) makes a view beside the table of the latest version
     if node.resource_type == "test":
-        return config.materialized == "test" and not node.is_relational
+        return bool(config.materialized == "test")
     strategy = node.config.get("incremental_strategy")
     if strategy not in (None, "append", "delete+insert", "merge", "insert_overwrite"):
         return False

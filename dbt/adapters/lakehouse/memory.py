@@ -11,7 +11,7 @@ import dataclasses
 import json
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,14 +63,15 @@ class Memory:
             self._said.setdefault(node, []).append(what)
 
     def ended(self, node: str, key: str | None, compiled: str | None, *, passed: bool) -> None:
-        """A node ended; if it passed and asked for one thing alone, that is remembered."""
+        """A node ended; if it passed, and asked for nothing but what can be asked for again, that is remembered."""
         with self._lock:
             said = self._said.pop(node, [])
-            if not passed or key is None or len(said) != 1 or said[0] is None:
+            document = _document(said)
+            if not passed or key is None or document is None:
                 return
             variants = self._nodes.setdefault(node, {})
             variants.pop(key, None)
-            variants[key] = {"compiled": compiled, **_document(said[0])}
+            variants[key] = {"compiled": compiled, **document}
             while len(variants) > _VARIANTS:
                 del variants[next(iter(variants))]
             self._changed = True
@@ -151,20 +152,32 @@ def _named(value: Mapping[str, Any]) -> Named:
     )
 
 
-def _document(said: Build | View | str) -> dict[str, Any]:
-    if isinstance(said, str):
-        return {"test": said}
+def _document(said: Sequence[Build | View | str | None]) -> dict[str, Any] | None:
+    """What a node asked for, if it was a build, a view, a test's rows, or first a relation for a test and then its rows."""
+    first, rest = said[:1], said[1:]
+    match first, rest:
+        case [str() as test], []:
+            return {"test": test}
+        case [Build() | View() as relation], []:
+            return {_kind(relation): _dump(relation)}
+        case [Build() | View() as relation], [str() as test]:
+            return {_kind(relation): _dump(relation), "test": test}
+    return None
+
+
+def _kind(said: Build | View) -> str:
+    return "build" if isinstance(said, Build) else "view"
+
+
+def _dump(said: Build | View) -> str:
     from dbt.adapters.lakehouse.lake.remote import wire
 
-    kind = "build" if isinstance(said, Build) else "view"
-    return {kind: wire.dump(type(said), said).decode()}
+    return wire.dump(type(said), said).decode()
 
 
 def _wish(node: str, said: Mapping[str, Any]) -> Wish:
     from dbt.adapters.lakehouse.lake.remote import wire
 
-    if "test" in said:
-        return Wish(id=node, test=said["test"])
-    if "view" in said:
-        return Wish(id=node, view=wire.adapter(View).validate_json(said["view"]))
-    return Wish(id=node, build=wire.adapter(Build).validate_json(said["build"]))
+    kinds: dict[str, Any] = {"build": Build, "view": View}
+    known = {kind: wire.adapter(kinds[kind]).validate_json(said[kind]) for kind in kinds if kind in said}
+    return Wish(id=node, test=said.get("test"), **known)

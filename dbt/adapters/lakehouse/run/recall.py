@@ -55,8 +55,8 @@ class _Recalling:
                 found = self._build(wish.build)
             elif wish.view is not None:
                 found = self._view(wish.view)
-            elif wish.test is not None:
-                found = self._test(wish.test)
+            if wish.test is not None and (found is not None or (wish.build is None and wish.view is None)):
+                found = self._test(wish.test, placed=found is not None and found.placed)
         if found is not None:
             self._recalled.add(wish.id)
             if found.placed:
@@ -75,7 +75,7 @@ class _Recalling:
         if found is None or found.entry is None:
             return None
         attempt = reuse.Attempt(mark=mark, found=found)
-        entry = attempt.entry(build, self._session.known_inputs(build))
+        entry = attempt.entry(build, self._session.known_inputs(build), table)
         placed = entry != current
         if placed:
             if reuse.usable(found) is None:
@@ -93,14 +93,14 @@ class _Recalling:
         same = self._session.same_view(view.name, view.sql, view.node, view.comment, more)
         return None if same is None else Recalled(reused=Reused(run=None, author="", seconds=0.0))
 
-    def _test(self, sql: str) -> Recalled | None:
+    def _test(self, sql: str, *, placed: bool) -> Recalled | None:
         mark = fingerprint.of_query(self._session, sql)
         known = None if mark.obstacles else self._index.recall(mark.id)
         if known is None or known.entry is not None:
             return None
         reused = Reused(run=known.run, author=known.author, seconds=known.seconds)
         failures = int(known.answer["rows"][0][0]) if known.answer["rows"] else 0
-        return Recalled(reused=reused, failures=failures)
+        return Recalled(reused=reused, failures=failures, placed=placed)
 
     def commit(self) -> None:
         """Write what was put in place. Raises ``HeadMoved`` if something else stands there by now; then nothing is written."""

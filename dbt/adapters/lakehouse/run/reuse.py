@@ -50,13 +50,19 @@ class Attempt:
         """Why the result is not reusable."""
         return self.mark.obstacles if self.mark is not None else ()
 
-    def entry(self, build: Build, inputs: Mapping[str, str]) -> TableEntry:
-        """The table that was found, as it stands under the build's name."""
+    def entry(self, build: Build, inputs: Mapping[str, str], current: TableEntry | None) -> TableEntry:
+        """The table that was found, as it stands under the build's name; ``current`` itself, if it stands there already."""
         assert self.found is not None
         assert self.found.entry is not None
-        return dataclasses.replace(
+        entry = dataclasses.replace(
             self.found.entry, schema=build.name.schema, name=build.name.name, node=build.node, inputs=inputs
         )
+        if current is not None:
+            # A table that starts from itself would otherwise stand on itself anew with each build.
+            others = _without(entry.inputs, current), _without(current.inputs, current)
+            if others[0] == others[1] and dataclasses.replace(entry, inputs=current.inputs) == current:
+                return current
+        return entry
 
     @property
     def reused(self) -> Reused | None:
@@ -64,6 +70,11 @@ class Attempt:
         if self.found is None:
             return None
         return Reused(run=self.found.run, author=self.found.author, seconds=self.found.seconds)
+
+
+def _without(inputs: Mapping[str, str], table: TableEntry) -> dict[str, str]:
+    own = f"{table.schema}.{table.name}".lower()
+    return {name: content for name, content in inputs.items() if name.lower() != own}
 
 
 @contextlib.contextmanager

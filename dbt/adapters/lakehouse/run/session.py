@@ -264,7 +264,7 @@ class RunSession:
             seen = {key: self.state.own.content(key)}
             with reuse.attempt(self, run, build, table) as attempt:
                 if attempt.found is not None:
-                    entry = attempt.entry(build, known)
+                    entry = attempt.entry(build, known, table)
                     self._put_found(run, build, entry, attempt, seen)
                     if build.batch is not None:
                         batches.begin(self, run, build, entry, 0.0)

@@ -169,7 +169,8 @@ class View:
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """A node's result, wanted only if nothing has to be run for it: a build, a view, or the answer of a test's query.
+    """A node's result, wanted only if nothing has to be run for it: a build, a view, the answer of a test's query, or a relation
+    and then the answer of a query on it.
 
     It counts on those of ``after``, which are other wishes; with ``as_they_stood``, on tables that stood there before.
     """

@@ -130,6 +130,35 @@
   {{ return({'relations': [relation]}) }}
 {% endmaterialization %}
 
+{#- As dbt's own, but stored failures are a table or view like any other: reused where nothing changed. -#}
+{% materialization test, adapter='lakehouse' %}
+  {%- set relations = [] -%}
+  {%- set sql_header = config.get('sql_header') if flags.REQUIRE_SQL_HEADER_IN_TEST_CONFIGS else none -%}
+  {%- set tested = get_limit_subquery_sql(sql, config.get('limit')) -%}
+  {%- if should_store_failures() -%}
+    {%- set kind = config.get('store_failures_as') or 'table' -%}
+    {%- if kind not in ['table', 'view'] -%}
+      {{ exceptions.raise_compiler_error(
+           "'" ~ kind ~ "' is not a valid value for `store_failures_as`; right are 'ephemeral', 'table' and 'view'") }}
+    {%- endif -%}
+    {%- set relation = api.Relation.create(
+          identifier=model['alias'], schema=schema, database=database, type=kind) -%}
+    {%- if kind == 'table' -%}
+      {%- do adapter.build_table(model, relation, tested, sql_header) -%}
+    {%- else -%}
+      {%- do adapter.build_view(model, relation, tested, sql_header) -%}
+    {%- endif -%}
+    {%- do relations.append(relation) -%}
+    {%- set tested = 'select * from ' ~ relation -%}
+  {%- endif -%}
+  {%- call statement('main', fetch_result=True) -%}
+    {%- if sql_header %}{{ sql_header }}{% endif -%}
+    {{ get_test_sql(
+         tested, config.get('fail_calc'), config.get('warn_if'), config.get('error_if'), limit=none) }}
+  {%- endcall -%}
+  {{ return({'relations': relations}) }}
+{% endmaterialization %}
+
 {#- As dbt's own, but the types come from binding the query instead of from an empty temporary table. -#}
 {% materialization unit, adapter='lakehouse' %}
   {%- set expected_rows = config.get('expected_rows') -%}
