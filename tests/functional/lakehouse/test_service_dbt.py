@@ -170,7 +170,7 @@ def test_a_failed_test_publishes_nothing_and_a_retry_goes_on(shop: Shop, serve: 
 
 def test_a_retry_continues_the_failed_run(shop: Shop, serve: Serve) -> None:
     serve()
-    shop.models(a="select 1 as id", b="select 1 / {{ env_var('N', '1') }}, no_such_column from {{ ref('a') }}")
+    shop.models(a="select 1 as id", b="select 1 / {{ env_var('N', '1') }}, error('on purpose') from {{ ref('a') }}")
     shop.dbt("build", code=1)
     shop.models(b="select id from {{ ref('a') }}")
     outcome = shop.dbt("retry")
@@ -181,7 +181,7 @@ def test_a_retry_continues_the_failed_run(shop: Shop, serve: Serve) -> None:
 
 def test_publishing_each_node_and_by_hand(shop: Shop, serve: Serve) -> None:
     serve(publish="each_node")
-    shop.models(a="select 1 as id", b="select no_such_column from {{ ref('a') }}")
+    shop.models(a="select 1 as id", b="select error('on purpose') as id from {{ ref('a') }}")
     shop.dbt("build", code=1)
     assert shop.tables() == {"shop.a": [(1,)]}
     shop.models(a="select 2 as id", b="select id from {{ ref('a') }}")
