@@ -22,6 +22,22 @@ models:
 """
 
 
+AGAIN_AND_AGAIN = """
+import gc
+from pathlib import Path
+
+from dbt.adapters.lakehouse.dev.resident import Resident, Told
+
+resident = Resident(Told(project_dir=Path.cwd(), target="ann"), print, print)
+for number in range(4):
+    Path("models/other.sql").write_text(f"select {number} as one")
+    assert resident.build(resident.parse(), ["other"], []).ok
+gc.collect()
+projects = [found for found in gc.get_objects() if type(found).__name__ == "Manifest"]
+assert len(projects) == 1, len(projects)
+"""
+
+
 @pytest.fixture
 def own(shop: Shop) -> Shop:
     """A shop with three models, built on main, and a target whose branch is another."""
@@ -295,3 +311,7 @@ def test_the_keyboard(own: Shop) -> None:
         assert "orders  shop.orders, as built before" in dev.expect("once more", "1 reused", "waiting")
         dev.type("q")
         assert dev.process.wait(60) == 0
+
+
+def test_an_invocation_leaves_no_project_in_memory(own: Shop) -> None:
+    own.python(AGAIN_AND_AGAIN)
