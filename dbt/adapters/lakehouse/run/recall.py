@@ -56,7 +56,7 @@ class _Recalling:
             elif wish.view is not None:
                 found = self._view(wish.view)
             if wish.test is not None and (found is not None or (wish.build is None and wish.view is None)):
-                found = self._test(wish.test, placed=found is not None and found.placed)
+                found = self._test(wish.test, lenient=wish.lenient, placed=found is not None and found.placed)
         if found is not None:
             self._recalled.add(wish.id)
             if found.placed:
@@ -93,13 +93,16 @@ class _Recalling:
         same = self._session.same_view(view.name, view.sql, view.node, view.comment, more)
         return None if same is None else Recalled(reused=Reused(run=None, author="", seconds=0.0))
 
-    def _test(self, sql: str, *, placed: bool) -> Recalled | None:
+    def _test(self, sql: str, *, lenient: bool, placed: bool) -> Recalled | None:
         mark = fingerprint.of_query(self._session, sql)
         known = None if mark.obstacles else self._index.recall(mark.id)
         if known is None or known.entry is not None:
             return None
+        rows = known.answer["rows"]
+        if rows and not reuse.passes(rows[0], lenient=lenient):
+            return None
         reused = Reused(run=known.run, author=known.author, seconds=known.seconds)
-        failures = int(known.answer["rows"][0][0]) if known.answer["rows"] else 0
+        failures = int(rows[0][0]) if rows else 0
         return Recalled(reused=reused, failures=failures, placed=placed)
 
     def commit(self) -> None:

@@ -6,10 +6,10 @@ import contextlib
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.lakehouse.catalog.base import ReuseIndex
 from dbt.adapters.lakehouse.catalog.model import ReusableResult, TableEntry, identity
@@ -217,11 +217,14 @@ def tested(session: RunSession, sql: str, node: str, query: Callable[[], Result]
 
 
 def _passed(result: Result) -> bool:
-    """Whether this is the answer of a test of which dbt says neither fail nor warn."""
-    if not _is_verdict(result):
-        return _is_as_expected(result)
-    failures, warns, fails = result.rows[0]
-    return isinstance(failures, int) and warns is False and fails is False
+    """Whether this may be the answer of a test of which dbt says neither fail nor warn."""
+    return passes(result.rows[0], lenient=True) if _is_verdict(result) else _is_as_expected(result)
+
+
+def passes(verdict: Sequence[Any], *, lenient: bool) -> bool:
+    """Whether dbt lets a data test pass: of one of severity ``warn`` (``lenient``) it does not ask whether it is an error."""
+    failures, warns, fails = verdict
+    return isinstance(failures, int) and warns is False and (lenient or fails is False)
 
 
 def _is_verdict(result: Result) -> bool:

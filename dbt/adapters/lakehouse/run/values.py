@@ -173,11 +173,13 @@ class Wish:
     and then the answer of a query on it.
 
     It counts on those of ``after``, which are other wishes; with ``as_they_stood``, on tables that stood there before.
+    A ``lenient`` test is one of severity ``warn``.
     """
 
     id: str
     after: tuple[str, ...] = ()
     as_they_stood: bool = False
+    lenient: bool = False
     build: Build | None = None
     view: View | None = None
     test: str | None = None
