@@ -752,7 +752,7 @@ class LakehouseAdapter(SQLAdapter):
 def _no_rows() -> agate.Table:
     from dbt_common.clients import agate_helper
 
-    return agate_helper.empty_table()
+    return agate_helper.empty_table()  # type: ignore[no-untyped-call]
 
 
 def _setup(sql_header: str | None) -> tuple[str, ...]:
