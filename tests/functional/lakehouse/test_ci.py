@@ -274,7 +274,8 @@ def test_dbt_that_breaks_off(unbuilt: Repository) -> None:
     text = repository.ci(code=1)
     assert "## The build failed" in text
     assert "nothing&#95;of&#95;that&#95;name" in text
-    assert shop.branches() == ["main"]
+    # Whether or not there was a run yet, nothing else is left; the next attempt takes that away, too.
+    assert [name for name in shop.branches() if not name.startswith("run/")] == ["main"]
     text = repository.ci("build", "--", "--no-such-option", code=1)
     assert "No such option" in text
     assert shop.branches() == ["main"]
