@@ -20,8 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench_dbt import WIDTH, project
-
+WIDTH = 20  # models side by side
 RESULTS = Path(__file__).parent / "results" / "dev.json"
 PROFILES = """\
 bench:
@@ -71,6 +70,19 @@ class Dev:
         self._process.communicate(timeout=PATIENCE)
 
 
+def project(folder: Path, models: int) -> None:
+    """Tables of 100 rows in chains of the given width."""
+    (folder / "models").mkdir(parents=True)
+    (folder / "profiles.yml").write_text(PROFILES)
+    (folder / "dbt_project.yml").write_text(
+        "name: bench\nversion: '1.0'\nprofile: bench\nmodels: {bench: {+materialized: table}}\n"
+    )
+    for index in range(models):
+        first = "select range as id, 'name ' || range as name from range(100)\n"
+        later = f"select id, name, {index} as step from {{{{ ref('m{index - WIDTH}') }}}}\n"
+        (folder / "models" / f"m{index}.sql").write_text(first if index < WIDTH else later)
+
+
 def write(folder: Path, models: int, what: str, value: int) -> float:
     """Save an edit; when that was done."""
     name, text = EDITS[what]
@@ -84,8 +96,7 @@ def measure(models: int, edits: int) -> dict[str, dict[str, float]]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "project"
         project(folder, models)
-        (folder / "profiles.yml").write_text(PROFILES)
-        dbt = [sys.executable, "-m", "dbt.cli.main", "-q", "build", "--target"]
+        dbt = [sys.executable, "-c", "from dbt.cli.main import cli; cli()", "-q", "build", "--target"]
         for target in ("main", "dev"):
             subprocess.run([*dbt, target], cwd=folder, check=True, stdout=subprocess.DEVNULL)
         started = time.perf_counter()
