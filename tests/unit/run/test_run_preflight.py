@@ -148,6 +148,7 @@ def test_a_relation_that_nobody_makes(reading: RunSession) -> None:
         "SELECT * FROM '/nowhere/at.parquet'",
         "SELECT * FROM read_csv('/nowhere/*.csv')",
         "SELECT nope FROM other.main.t",
+        'SELECT nope FROM "lake@nowhere".s.orders',
         "SELECT count(*) AS n FROM information_schema.tables",
         "SELECT id::VARCHAR::DATE FROM lake.s.orders WHERE id = 'abc'",
         "PIVOT lake.s.orders ON name USING count(*)",

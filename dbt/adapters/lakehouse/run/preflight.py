@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from dbt.adapters.lakehouse.catalog.model import Entry, Key, TableEntry, ViewEntry
+from dbt.adapters.lakehouse.errors import LakehouseError
 from dbt.adapters.lakehouse.jobs.job import Bind, Place, Sketch
 from dbt.adapters.lakehouse.run.statements import Reads, Reference, hides_reads, reads
 from dbt.adapters.lakehouse.run.tokens import tokenize
@@ -41,12 +42,29 @@ class _Planner:
         self._made = {_fold(_place(draft.name)) for draft in drafts if draft.name is not None}
         self.standing: dict[Place, Sketch] = {}
         self.missing: dict[str, tuple[Name, ...]] = {}
-        # All at once, instead of one after the other.
-        session.state.own.all()
+        # At once, instead of one after the other.
+        session.state.own.look_up(set(self._own_keys(drafts)))
+
+    def _own_keys(self, drafts: Sequence[Draft]) -> Iterator[Key]:
+        """What the drafts name in the session's own state."""
+        for draft in drafts:
+            if draft.name is not None:
+                yield Key(draft.name.schema, draft.name.name)
+            for text in (draft.sql, *draft.setup):
+                for reference in reads(text).relations if text is not None else ():
+                    if self._session.state.is_own(reference.database or self._session.database):
+                        yield Key(reference.schema or self._session.default_schema, reference.name)
 
     def sketch(self, draft: Draft) -> Sketch:
         """The draft as the worker is told of it."""
         place = self._home(draft.name) if draft.name is not None else None
+        try:
+            return self._sketch(draft, place)
+        except LakehouseError as error:
+            # Of a ref that does not exist, say.
+            return Sketch(node=draft.node, place=place, why=str(error))
+
+    def _sketch(self, draft: Draft, place: Place | None) -> Sketch:
         if draft.why:
             return Sketch(node=draft.node, place=place, why=draft.why)
         if draft.python is not None:
