@@ -108,7 +108,7 @@ def test_reuse_can_be_switched_off(project: Shop) -> None:
     shop.dbt("build")
     shop.dbt("build")
     assert reused(shop) == {"raw", "staged", "totals", "leaf"}
-    shop.models(orders="{{ config(materialized='table', reuse='daily') }} select 1 as id")
+    shop.models(orders="{{ config(materialized='table', reuse='daily') }} select 1 as id, 2 as next")
     assert "{per: day}" in shop.dbt("build", code=1).output
 
 
