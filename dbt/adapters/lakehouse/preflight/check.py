@@ -152,7 +152,9 @@ class _Look:
         elif bound.promised:
             self._found(node, _contract_error(bound))
         elif bound.error:
-            self._found(node, bound.error, draft.sql, bound.line, compiled)
+            # A seed's SQL is none of the user's.
+            written = None if str(node.resource_type) == "seed" else draft.sql
+            self._found(node, bound.error, written, bound.line if written is not None else None, compiled)
         elif bound.why:
             self._unchecked.append((node.unique_id, _WAITS if bound.waits else _reason(bound.why)))
 
