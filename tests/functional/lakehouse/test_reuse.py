@@ -179,6 +179,12 @@ def test_hooks_run_and_what_they_write_is_seen(shop: Shop) -> None:
     for _ in range(2):
         shop.dbt("run")
         assert shop.tables() == {"shop.a": [(1,), (2,)], "shop.b": [(2,)]}
+    assert reused(shop) == {"a", "b"}, "the same rows, changed in the same way"
+    shop.models(
+        a="{{ config(materialized='table', post_hook='insert into {{ this }} select 3') }} select 1 as id",
+    )
+    shop.dbt("run")
+    assert shop.tables() == {"shop.a": [(1,), (3,)], "shop.b": [(2,)]}
     assert reused(shop) == {"a"}
 
 
