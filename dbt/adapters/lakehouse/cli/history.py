@@ -121,9 +121,13 @@ def _with_rows(change: dict[str, Any], compared: Mapping[str, Comparison]) -> di
 
 
 def print_changes(cli: Cli, changes: list[dict[str, Any]], compared: Mapping[str, Comparison] | None = None) -> None:
-    """Changes as a table, the columns that changed below each, and a count at the end. ``compared``: rows, too, by name."""
+    """Changes as a table, the columns that changed below each, and a count at the end. ``compared``: rows, too, by name.
+
+    Tables of which nothing changed but what they were made of are only counted.
+    """
     rows: list[list[Cell]] = []
-    for change in changes:
+    shown = [change for change in changes if not _is_same_table(change)]
+    for change in shown:
         mark, style = MARKS[change["change"]]
         found = (compared or {}).get(_name(change))
         what = _what(change) if found is None else _row_words(found)
@@ -136,9 +140,20 @@ def print_changes(cli: Cli, changes: list[dict[str, Any]], compared: Mapping[str
                 [(f"    ~ {name}", CHANGED), "", "", f"in {plural(count, 'row')}"] for name, count in found.rows.columns
             ]
     columns = [Column("change"), Column("kind", short=True), Column("rows", right=True), Column("")]
-    cli.out.table(columns, rows)
-    counts = {kind: sum(change["change"] == kind for change in changes) for kind in MARKS}
-    cli.out.line((", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count) or "nothing changed", DIM))
+    if shown:
+        cli.out.table(columns, rows)
+    counts = {kind: sum(change["change"] == kind for change in shown) for kind in MARKS}
+    said = [", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count) or "nothing changed"]
+    if len(shown) < len(changes):
+        said.append(f"{len(changes) - len(shown):,} the same, though what they were made of is another version")
+    cli.out.line(("; ".join(said), DIM))
+
+
+def _is_same_table(change: dict[str, Any]) -> bool:
+    before, after = change["before"], change["after"]
+    if before is None or after is None or before["kind"] != "table":
+        return False
+    return {**before, "inputs": None} == {**after, "inputs": None}
 
 
 def _name(change: dict[str, Any]) -> str:
