@@ -174,6 +174,12 @@ class LakehouseConnectionManager(SQLConnectionManager):
         connection.state = ConnectionState.OPEN
         return connection
 
+    @classmethod
+    def _close_handle(cls, connection: Connection) -> None:
+        """As in dbt, but untold: each node's session ends with the node, and the line costs more than ending it does."""
+        if connection.handle is not None:
+            connection.handle.close()
+
     def session(self) -> Session:
         """The calling thread's session."""
         handle: SessionHandle = self.get_thread_connection().handle

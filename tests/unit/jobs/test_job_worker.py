@@ -30,6 +30,7 @@ from dbt.adapters.lakehouse.settings import LakeSettings
 from dbt.adapters.lakehouse.tables.values import Column, TableSpec
 
 UUID = "4c6f1c6e-0000-4000-8000-000000000001"
+ORDERED = "SELECT current_setting('preserve_insertion_order')"
 SLOW = "SELECT count(*) FROM range(1000000) a(i), range(1000000) b(j) WHERE i + j < 0"
 
 
@@ -91,6 +92,20 @@ def test_a_session_that_left_nothing_behind_leaves_its_connection_to_the_next(tm
     (a, b, c, d), *_ = query(worker, "SELECT a.id, b.id, c.id, d.id FROM a, b, c, d", *made).rows
     worker.close()
     assert a == b == c != d
+
+
+def test_a_setting_for_the_whole_worker_is_minded_by_later_sessions(worker: Worker, tmp_path: Path) -> None:
+    def files() -> list[str]:
+        name = f"t{time.monotonic_ns()}"
+        create(worker, tmp_path, name, sql="SELECT 1 AS a")
+        return [file.name for file in (tmp_path / name / "data").rglob("*.parquet")]
+
+    assert files()[0].startswith("00000")
+    query(worker, "SET preserve_insertion_order = false")
+    assert not files()[0].startswith("00000")
+    worker.end()
+    worker.begin()
+    assert files()[0].startswith("00000") == (query(worker, ORDERED).rows == [(True,)])
 
 
 def test_a_seed_ends_with_the_session(worker: Worker, tmp_path: Path) -> None:

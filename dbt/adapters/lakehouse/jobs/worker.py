@@ -80,6 +80,7 @@ class Worker:
         self._home: tuple[str, str] | None = None
         self._defined: set[str] = set()
         self._touched = False
+        self._ordered: bool | None = None
         self._cancelled = threading.Event()
         self._running = threading.Event()
         self._started = 0.0
@@ -189,6 +190,8 @@ class Worker:
             cursor = self._connect(job)
             if not checked:
                 self._check(job)
+            if not leaves_nothing(job):
+                self._touched, self._ordered = True, None
             with telemetry.phase("bind"):
                 self._engine.bind(job.inputs)
             if self._sandbox is not None:
@@ -197,7 +200,6 @@ class Worker:
                 if statement not in self._defined:
                     self._set_up(cursor, statement)
             self._defined.update(job.definitions)
-            self._touched = self._touched or not leaves_nothing(job)
             self._python = lambda code: self._isolated(code, job, cursor, watch)
             with self._writing(watch), content.identifying(job.identified):
                 result = self._act(cursor, job, sink)
@@ -300,7 +302,13 @@ class Worker:
     def _write(
         self, cursor: duckdb.DuckDBPyConnection, action: Create | Append, write: Callable[[str], Written]
     ) -> JobResult:
-        with _rows(cursor, action, self._python) as sql:
+        # Imported late: pyiceberg takes a third of a second.
+        from dbt.adapters.lakehouse.tables import parquet
+
+        # Asked once, as long as no job may have set it: it holds for the whole DuckDB, which a sandbox has another one of.
+        if self._sandbox is None and self._ordered is None and not self._touched:
+            self._ordered = parquet.preserves_order(cursor)
+        with _rows(cursor, action, self._python) as sql, parquet.ordered(self._ordered):
             written = write(sql)
         return JobResult(written=written, rows_affected=written.rows_written)
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -118,7 +119,7 @@ def write(con: duckdb.DuckDBPyConnection, select: str, layout: Layout, made: Att
     if layout.spec.fields:
         return _write_partitions(con, select, layout, storage, folder, known)
     order = partitions.order_by(layout.schema, layout.order)
-    file_size = layout.file_size or (None if _preserves_order(con) else FILE_SIZE)
+    file_size = layout.file_size or (None if preserves_order(con) else FILE_SIZE)
     order_id = layout.order.order_id if order and not file_size else None
     with filling(con, storage, folder) as target:
         written = _copy(
@@ -160,7 +161,24 @@ def _private_folder(con: duckdb.DuckDBPyConnection) -> str:
 _NAMES = "OVERWRITE_OR_IGNORE, FILENAME_PATTERN '{uuidv7}'"
 
 
-def _preserves_order(con: duckdb.DuckDBPyConnection) -> bool:
+_ORDERED: ContextVar[bool | None] = ContextVar("insertion order preserved", default=None)
+
+
+@contextlib.contextmanager
+def ordered(known: bool | None) -> Iterator[None]:
+    """What is known of whether the block's connection preserves the order of rows; None: to be asked when it matters."""
+    token = _ORDERED.set(known)
+    try:
+        yield
+    finally:
+        _ORDERED.reset(token)
+
+
+def preserves_order(con: duckdb.DuckDBPyConnection) -> bool:
+    """Whether a connection preserves the order of rows, which costs a query where it is not known."""
+    known = _ORDERED.get()
+    if known is not None:
+        return known
     row = con.execute("SELECT current_setting('preserve_insertion_order')").fetchone()
     return row is not None and bool(row[0])
 
