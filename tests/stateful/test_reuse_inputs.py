@@ -1,7 +1,7 @@
 """A model for each way of depending on something, and every one of those things changed: none is overlooked.
 
-All models stand in one project, apart from each other. It is built until nothing is left to do, then everything changes at
-once, and every table must be as a lake has it that never reuses anything, and another one than before.
+The models of a project stand apart from each other. It is built until nothing is left to do, then everything changes at once,
+and every table must be as a lake has it that never reuses anything, and another one than before.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
+import pytest
 from two_lakes import two_lakes
 
 Files = dict[str, str]
@@ -384,6 +386,10 @@ CASES: dict[str, Case] = {
     ),
 }
 STEPS = max(case.step for case in CASES.values())
+_NAMES = list(CASES)
+_AT = [0, _NAMES.index("of_dbt"), _NAMES.index("counted"), _NAMES.index("view_of_types"), len(CASES)]
+GROUPS = [{name: CASES[name] for name in _NAMES[start:end]} for start, end in pairwise(_AT)]
+"""Several projects: what makes all of one be compiled anew would hide what is overlooked in it."""
 OWN_MATERIALIZATION = {
     "materialization": Case(
         before={
@@ -437,11 +443,12 @@ def project(step: int, cases: Mapping[str, Case] = CASES) -> Files:
     return found
 
 
-def test_nothing_that_shapes_a_table_is_overlooked() -> None:
+@pytest.mark.parametrize("cases", GROUPS, ids=lambda cases: next(iter(cases)))
+def test_nothing_that_shapes_a_table_is_overlooked(cases: dict[str, Case]) -> None:
     with two_lakes() as lakes, lakes.new():
 
         def build(step: int) -> dict[str, Any]:
-            lakes.write(project(step), {"integer_division": True} if step == STEPS else {})
+            lakes.write(project(step, cases), {"integer_division": True} if step == STEPS else {})
             said = lakes.dbt("dev", ("build",), {"SHOP_FACTOR": "2" if step else "1"})
             assert said[""] == "True NoneType", said
             return lakes.tables("dev")
@@ -450,15 +457,15 @@ def test_nothing_that_shapes_a_table_is_overlooked() -> None:
             tables = build(0)
         lakes.change("main", "UPDATE src.events SET v = v + 100")
         lakes.change("dev", "UPDATE src.events SET v = v + 200")
-        for step in range(1, STEPS + 1):
+        for step in sorted({case.step for case in cases.values()}):
             before, tables = tables, build(step)
             unchanged = [
                 name
-                for name, case in CASES.items()
+                for name, case in cases.items()
                 if case.step == step and before[f"shop.{name}"] == tables[f"shop.{name}"]
             ]
             assert not unchanged, f"these did not change in either lake: {unchanged}"
-        assert lakes.reused() > 4 * len(CASES)
+        assert lakes.reused() > len(cases)
 
 
 def test_what_a_projects_own_materialization_does_counts() -> None:

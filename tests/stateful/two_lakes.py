@@ -6,7 +6,9 @@ import contextlib
 import json
 import multiprocessing
 import os
+import re
 import shutil
+import sys
 import tempfile
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -114,7 +116,9 @@ class _Lake:
                 name = f"{entry.schema}.{entry.name}"
                 rows = self._rows_of(session, entry, f'lake."{entry.schema}"."{entry.name}"')
                 kind = type(entry).__name__
-                found[name] = (kind, columns, getattr(entry, "comment", None), getattr(entry, "sql", None), rows)
+                # A comment of a view may name the run.
+                sql = re.sub(r"--.*", "", getattr(entry, "sql", ""))
+                found[name] = (kind, columns, getattr(entry, "comment", None), sql, rows)
             return found
 
     def _rows_of(self, session: Any, entry: Any, name: str) -> Any:
@@ -159,11 +163,20 @@ def _serve(pipe: Connection, folder: str, reuses: bool) -> None:
             if name == "end":
                 return
             if name == "open":
+                _forget_paths()
                 lake = _Lake(Path(*arguments) / folder)
             answer = getattr(lake, name)(*arguments) if name != "open" else None
             pipe.send((answer, None))
         except BaseException:
             pipe.send((None, traceback.format_exc()))
+
+
+def _forget_paths() -> None:
+    """Python remembers what a relative entry of its path meant when it was first looked into, in another folder."""
+    os.chdir("/")
+    sys.path[:] = [entry for entry in sys.path if Path(entry).is_absolute()]
+    for entry in [entry for entry in sys.path_importer_cache if not Path(entry).is_absolute()]:
+        del sys.path_importer_cache[entry]
 
 
 class _Process:
