@@ -221,8 +221,8 @@ def _report(task: Any, adapter: LakehouseAdapter, node: Any, known: Remembered, 
         fire_event(NodeFinished(node_info=node.node_info, run_result=result.to_msg_dict()))
         node.clear_event_status()
     task._handle_result(result)
-    if answer.placed:
-        _into_cache(adapter, node)
+    if answer.placed or not getattr(task.args, "populate_cache", True):
+        _into_cache(adapter, node, RelationType.View if known.wish.view is not None else RelationType.Table)
 
 
 def _set_compiled(task: Any, node: Any, known: Remembered) -> None:
@@ -264,12 +264,14 @@ def _result(node: Any, answer: Recalled) -> Any:
     )
 
 
-def _into_cache(adapter: LakehouseAdapter, node: Any) -> None:
+def _into_cache(adapter: LakehouseAdapter, node: Any, kind: RelationType) -> None:
+    if node.resource_type == "unit_test" or not node.is_relational:
+        return
     relation = adapter.Relation.create(
         database=node.database,
         schema=node.schema,
         identifier=node.alias,
-        type=RelationType.Table,
+        type=kind,
         quote_policy=adapter.config.quoting,
     )
     adapter.cache_added(relation)

@@ -546,7 +546,7 @@ class LakehouseAdapter(SQLAdapter):
                 return
             kind = "VIEW" if isinstance(entry, ViewEntry) else "TABLE"
             comment, columns = nodes.stale_docs(node, entry.comment, entry.columns)
-            if comment is not None or columns:
+            if comment is not None or columns or nodes.documents_what_is_not_there(node, entry.columns):
                 self.invocation.asked(None)
             if comment is not None:
                 session.execute(f"COMMENT ON {kind} {relation} IS '{self.escape_sql_string(comment)}'")

@@ -121,6 +121,18 @@ def stale_docs(node: Node, comment: str | None, columns: Iterable[Column]) -> tu
     return (own if own and own != comment else None), stale
 
 
+def documents_what_is_not_there(node: Node, columns: Iterable[Column]) -> bool:
+    """Whether ``persist_docs`` asks for comments on columns that the relation does not have, of which dbt warns each time."""
+    if not (node["config"].get("persist_docs") or {}).get("columns"):
+        return False
+    exact = {column.name for column in columns}
+    folded = {name.lower() for name in exact}
+    documented = (node.get("columns") or {}).values()
+    return any(
+        item["name"] not in exact if item.get("quote") else item["name"].lower() not in folded for item in documented
+    )
+
+
 def constraints(node: Node) -> Constraints:
     """The constraints of an enforced contract; those that no table here can enforce are left out (dbt warns of them)."""
     contract = node.get("contract") or node["config"].get("contract") or {}

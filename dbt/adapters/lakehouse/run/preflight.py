@@ -169,9 +169,8 @@ class _Planner:
     # Python models
 
     def _python(self, draft: Draft, place: Place | None) -> Sketch:
-        assert draft.name is not None
         unknown = Sketch(node=draft.node, place=place, why="what its Python code returns is not known")
-        entry = self._session.state.get(draft.name)
+        entry = None if draft.name is None else self._session.state.get(draft.name)
         if not isinstance(entry, TableEntry) or not self._same_code(entry, draft):
             return unknown
         inputs = [one for relation in draft.python_reads for one in self._reads(reads(f"FROM {relation}").relations)]

@@ -6,7 +6,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from functools import cached_property
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Path, Query, Request
@@ -163,6 +163,18 @@ async def _read_place(
 _Find = Callable[..., Awaitable[Place]]
 
 
+def _to_the_letter(kind: type) -> Any:
+    """A dependency that refuses a document of a kind in which a number stands for a truth value, or the like."""
+
+    async def check(request: Request) -> None:
+        try:
+            wire.adapter(kind).validate_json(await request.body(), strict=True)
+        except ValueError as error:
+            raise BadRequest(f"the request's document is none of {kind.__name__}: {error}") from error
+
+    return Depends(check)
+
+
 def routers() -> list[APIRouter]:
     """All of it."""
     routes = APIRouter(prefix="/v1")
@@ -277,7 +289,7 @@ def _add_reading(routes: APIRouter, find: _Find) -> None:
         columns, more = place.do(lambda session: session.describe(wish.sql, wish.setup))
         return replies.document(tuple[Column, ...], columns, headers=more)
 
-    @routes.post("/bind", response_model=list[Looked])
+    @routes.post("/bind", response_model=list[Looked], dependencies=[_to_the_letter(wire.BindDrafts)])
     def bind(wish: wire.BindDrafts, place: Place = here) -> Response:
         """What binding the SQL of nodes shows before any of them runs."""
         looked, more = place.do(lambda session: session.bind(wish.drafts))
@@ -324,7 +336,7 @@ def _add_writing(routes: APIRouter) -> None:
         built, more = place.do(work)
         return replies.document(Built, built, headers=more)
 
-    @routes.post("/recall", response_model=list[Recalled | None])
+    @routes.post("/recall", response_model=list[Recalled | None], dependencies=[_to_the_letter(wire.Recall)])
     def recall(wish: wire.Recall, place: Place = here) -> Response:
         """Put in place the results of those nodes for which nothing has to be run."""
         wishes = [permitted(place.by, one) for one in wish.wishes]
