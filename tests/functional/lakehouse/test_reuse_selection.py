@@ -369,5 +369,8 @@ def test_the_profile_and_the_environment_switch_reuse(project: Project) -> None:
     assert project.reused == ALL
     project.dbt("build", "--target", "reusing", LAKEHOUSE_REUSE="off")
     assert project.ran == ALL
-    assert "profile key 'reuse' is 'sometimes'; on or off is needed" in shop.dbt("build", "--target", "odd", code=None).output
+    assert (
+        "profile key 'reuse' is 'sometimes'; on or off is needed"
+        in shop.dbt("build", "--target", "odd", code=None).output
+    )
     assert "on or off is right" in shop.dbt("build", code=None, LAKEHOUSE_REUSE="maybe").output

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from dbt.adapters.lakehouse.cli import shapes
 from dbt.adapters.lakehouse.cli.output import BAD, CHANGED, DIM, GOOD, NAME, Cell, Column, Output
-from dbt.adapters.lakehouse.cli.values import row_objects, to_json, to_text
+from dbt.adapters.lakehouse.cli.values import row_objects, to_text
 from dbt.adapters.lakehouse.cli.words import duration, number, plural
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ class JsonScreen:
 
     def compared(self, node: Node, base: str, comparison: Comparison) -> None:
         """See ``dev.values.Screen``."""
-        self._looks.setdefault(node.id, {})["diff"] = {"base": base, **diff_shape(comparison)}
+        self._looks.setdefault(node.id, {})["diff"] = {"base": base, **shapes.comparison(comparison)}
 
     def built(self, build: Build, setting: Setting) -> None:
         """See ``dev.values.Screen``."""
@@ -290,38 +291,6 @@ def fitting(titles: Sequence[str], rows: Sequence[Sequence[str]], width: int) ->
         if used > width and index > 0:
             return index
     return len(titles)
-
-
-def diff_shape(comparison: Comparison) -> dict[str, Any]:
-    """A comparison as JSON."""
-    rows = comparison.rows
-    return {
-        "change": comparison.change,
-        "rows_before": comparison.rows_before,
-        "rows_after": comparison.rows_after,
-        "columns": [vars(column) for column in comparison.columns],
-        "rows": None
-        if rows is None
-        else {
-            "key": list(rows.key),
-            "added": rows.added,
-            "removed": rows.removed,
-            "changed": rows.changed,
-            "columns": dict(rows.columns),
-            "samples": [_row_shape(sample) for sample in rows.samples],
-        },
-        "notes": list(comparison.notes),
-    }
-
-
-def _row_shape(sample: RowChange) -> dict[str, Any]:
-    return {
-        "change": sample.change,
-        "before": None if sample.before is None else to_json(sample.before),
-        "after": None if sample.after is None else to_json(sample.after),
-        "columns": list(sample.columns),
-        "times": sample.times,
-    }
 
 
 def _where(problem: Problem) -> str:
