@@ -177,12 +177,13 @@ def _known(
         if keys[name] is None or any(parent not in after for parent in parents):
             continue
         counted_on = tuple(dict.fromkeys(one for parent in parents for one in after[parent]))
-        if node.is_ephemeral_model:
-            # Nothing is run for it; its children count on what it counts on.
-            after[name] = counted_on
-            continue
         tests = tuple(test.unique_id for test in unit_tests.of(node))
         passed = [wish(test, counted_on, as_they_stood=True) for test in tests]
+        if node.is_ephemeral_model:
+            # Nothing is run for it but its unit tests; its children count on what it counts on, and on them.
+            if all(passed):
+                after[name] = (*counted_on, *tests)
+            continue
         lenient = str(node.config.get("severity")).lower() == "warn"
         if all(passed) and wish(name, (*counted_on, *tests), lenient=lenient):
             after[name] = (name,)

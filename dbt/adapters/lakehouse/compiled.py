@@ -14,6 +14,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,13 @@ _NEVER_OWN = frozenset(
     )
 )
 """Names of dbt that a template does not take for its own variables."""
+_EACH_TIME = frozenset({"dbt_metadata_envs", "invocation_id", "run_started_at", "thread_id"})
+"""Names whose values are others with each invocation."""
+_INTERNAL = frozenset({"dbt", "dbt_lakehouse", "dbt_duckdb"})
+_WHILE_PARSING = frozenset({"generate_alias_name", "generate_database_name", "generate_schema_name"})
+"""Macros that projects bring in the place of dbt's, and that have done their work before a node is built."""
+_CALL = re.compile(r"\s*(env_var|ref|var|source|doc)\s*\(.+\)\s*")
+"""What dbt renders in a test's arguments without braces, too."""
 _UNSURE_FILTERS = frozenset({"random"})
 _KWARGS = "_dbt_generic_test_kwargs"
 
@@ -176,7 +184,7 @@ class Sources:
 
         ``exists`` says whether a table stands at the node's name.
         """
-        if not _is_ordinary(node):
+        if self._common is None or not _is_ordinary(node):
             return None
         parts = self._parts(node, exists, ())
         return None if parts is None else _hash([self._common, parts])
@@ -185,7 +193,7 @@ class Sources:
         """The key of a unit test's query; ``columns`` are those of the relations for which it brings rows."""
         models = [self._manifest.nodes.get(name) for name in test.depends_on.nodes[:1]]
         model = models[0] if models else None
-        parts = None if model is None else self._parts(model, False, ())
+        parts = None if model is None or self._common is None else self._parts(model, False, ())
         said = [test.unique_id, test.checksum, test.config.to_dict(omit_none=True)]
         return None if parts is None else _hash([self._common, parts, said, columns])
 
@@ -227,7 +235,9 @@ class Sources:
                 found.append(inner)
             else:
                 # A reference without a version follows the latest, whichever of them are named beside it.
-                found.append([name, parent.relation_name, getattr(parent, "latest_version", None)])
+                # ``--sample`` takes the rows of a time.
+                time = parent.config.get("event_time")
+                found.append([name, parent.relation_name, getattr(parent, "latest_version", None), time])
         return found
 
     # names
@@ -317,16 +327,39 @@ class Sources:
 
     @functools.cached_property
     def _variables(self) -> Any:
-        return [self._config.vars.to_dict(), getattr(self._config, "cli_vars", None)]
+        packages = {name: project.vars.to_dict() for name, project in self._config.load_dependencies().items()}
+        return [self._config.vars.to_dict(), packages, getattr(self._config, "cli_vars", None)]
+
+    def _overriding(self) -> Mapping[str, Any] | None:
+        """Variables that are used by macros in the place of those that make a build of compiled code; None if the clock is."""
+        macros = self._manifest.macros
+        internal = {_plain_name(macro) for macro in macros.values() if macro.package_name in _INTERNAL}
+        waiting = [key for key, macro in macros.items() if _plain_name(macro) in internal - _WHILE_PARSING]
+        reached = _Reached()
+        while waiting:
+            key = waiting.pop()
+            if key in reached.macros or macros[key].package_name in _INTERNAL:
+                continue
+            reached.macros.add(key)
+            template = self._scan(macros[key].macro_sql)
+            names = {*template.plain, *(name for name, _ in template.dotted)}
+            if names & _EACH_TIME or ("modules", "datetime") in template.dotted or "" in template.environment:
+                return None
+            waiting += self._visit(template, reached)
+        values = {name: self._value_of(name) for name in sorted(reached.hashed)}
+        return {**values, "environment": {name: os.environ.get(name) for name in sorted(reached.environment)}}
 
     @functools.cached_property
-    def _common(self) -> str:
-        """Versions, flags, the project's settings, and the macros that make a build of compiled code, overriding ones as well."""
+    def _common(self) -> str | None:
+        """Versions, flags, the project's settings, and the macros that make a build of compiled code, overriding ones as well.
+
+        None if what they make is another build each time.
+        """
         import dbt.version
 
         from dbt.adapters.lakehouse.__version__ import version
 
-        internal = {"dbt", "dbt_lakehouse", "dbt_duckdb"}
+        internal = _INTERNAL
         names = {_plain_name(macro) for macro in self._manifest.macros.values() if macro.package_name in internal}
         users = {key for key, macro in self._manifest.macros.items() if macro.package_name not in internal}
         overriding = any(
@@ -341,7 +374,10 @@ class Sources:
         }
         project = [getattr(self._config, name, None) for name in ("project_name", "dispatch", "quoting", "flags")]
         versions = [dbt.version.__version__, version]
-        return _hash([versions, flags, project, sorted(self._macro_hash(key) for key in shaping)])
+        used = self._overriding()
+        if used is None:
+            return None
+        return _hash([versions, flags, project, used, sorted(self._macro_hash(key) for key in shaping)])
 
 
 def _plain_name(macro: Any) -> str:
@@ -362,6 +398,8 @@ def _is_ordinary(node: Any) -> bool:
         return False  # dbt-core (from 1.12 on) makes a view beside the table of the latest version
     if node.resource_type == "test":
         return bool(config.materialized == "test")
+    if node.resource_type == "snapshot" and config.get("strategy") not in ("timestamp", "check"):
+        return False  # a macro of the project's own says how rows are told apart
     strategy = node.config.get("incremental_strategy")
     if strategy not in (None, "append", "delete+insert", "merge", "insert_overwrite"):
         return False
@@ -373,7 +411,8 @@ def _templates(node: Any) -> list[str]:
     texts = [node.raw_code or ""]
     metadata = getattr(node, "test_metadata", None)
     if metadata is not None:
-        texts += _texts(metadata.kwargs)
+        kwargs = _texts(metadata.kwargs)
+        texts += (f"{{{{ {text} }}}}" if _CALL.fullmatch(text) else text for text in kwargs)
     return texts
 
 
@@ -393,9 +432,12 @@ def _test(node: Any) -> Any:
     return None if metadata is None else metadata.to_dict()
 
 
-def _seed_digest(node: Any) -> str:
+def _seed_digest(node: Any) -> str | None:
     path = Path(node.root_path or "", node.original_file_path)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
 
 
 def _hash(value: Any) -> str:

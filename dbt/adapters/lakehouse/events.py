@@ -118,6 +118,9 @@ class Invocation:
     def on_event(self, message: Any) -> None:
         """Dbt's callback. What it raises reaches dbt."""
         name = message.info.name
+        if message.info.level == "warn" and self.remembering is not None:
+            # Whoever is warned is to be warned the next time, too: the node is not left out.
+            self.asked(None)
         if name == "NodeFinished":
             self._record(message.data)
         elif name == "LogStartBatch":

@@ -121,8 +121,11 @@ class Remembering:
     def ended(self, node: str, *, passed: bool) -> None:
         """See ``Memory.ended``."""
         if node in self.keys:
-            compiled = getattr(self.manifest.nodes.get(node), "compiled_code", None)
-            self.memory.ended(node, self.keys[node], compiled, passed=passed)
+            known = self.manifest.nodes.get(node)
+            key = self.keys[node]
+            if known is not None and known.resource_type == "seed" and self.sources.key(known, exists=False) != key:
+                key = None  # its file was edited meanwhile
+            self.memory.ended(node, key, getattr(known, "compiled_code", None), passed=passed)
 
     def save(self) -> None:
         """Write down what is new."""

@@ -278,3 +278,91 @@ def test_unit_tests_are_run_again_when_their_model_or_their_columns_change(proje
 
 def ran_tests(outcome: Outcome) -> set[str]:
     return set(re.findall(r"START unit_test \S+?::(\w+)", outcome.output))
+
+
+OVERRIDE = """{% macro default__get_test_sql(main_sql, fail_calc, warn_if, error_if, limit) -%}
+select {{ fail_calc }} as failures, {{ fail_calc }} {{ warn_if }} as should_warn, {{ fail_calc }} {{ error_if }} as should_error
+from (select * from ({{ main_sql }}) limit {{ CLOCK var('strict', 0) }}) t
+{%- endmacro %}"""
+EPHEMERAL = """
+models:
+  - name: passing
+    columns: [{name: n, data_tests: [{accepted_values: {arguments: {values: "var('allowed', [2])", quote: false}}}]}]
+unit_tests:
+  - name: passes_on
+    model: passing
+    given: [{input: ref('totals'), rows: [{n: 1}]}]
+    expect: {rows: [{n: 1}]}
+"""
+
+
+def test_variables_count_wherever_they_are_used(project: Shop) -> None:
+    shop = project
+    package = "name: other\nversion: '1.0'\nvars: {size: 1}\n"
+    shop.write(
+        {
+            "packages.yml": "packages: [{local: other}]\n",
+            "other/dbt_project.yml": package,
+            "other/models/sized.sql": "{{ config(materialized='table') }} select {{ var('size') }} as n",
+            "models/more.yml": EPHEMERAL,
+        }
+    )
+    shop.models(
+        passing="{{ config(materialized='ephemeral') }} select n from {{ ref('totals') }}",
+        reader="select n from {{ ref('passing') }}",
+    )
+    shop.dbt("deps")
+    for _ in range(2):
+        shop.dbt("build")
+    settled = shop.dbt("build")
+    assert ran(settled) == set()
+    assert ran_tests(settled) == set()
+
+    # The default of a package's variable.
+    shop.write({"other/dbt_project.yml": package.replace("size: 1", "size: 2")})
+    assert "sized" in ran(shop.dbt("build"))
+    assert shop.rows("select n from sized") == [(2,)]
+    # A test's argument, without braces.
+    allowed = "accepted_values_passing_n__False__var_allowed_2_"
+    assert allowed in ran(shop.dbt("build", "--vars", "{allowed: [3]}", code=1))
+    assert results(shop)[allowed]["status"] == "fail"
+
+    # The unit test of an ephemeral model holds back what reads it.
+    shop.write({"models/more.yml": EPHEMERAL.replace("expect: {rows: [{n: 1}]}", "expect: {rows: [{n: 5}]}")})
+    assert "passes_on" in ran_tests(shop.dbt("build", code=1))
+    assert results(shop)["reader"]["status"] == "skipped"
+
+
+def test_macros_in_the_place_of_dbts_own_count_with_what_they_use(project: Shop) -> None:
+    shop = project
+    shop.write(
+        {
+            "macros/override.sql": OVERRIDE.replace("CLOCK ", ""),
+            "tests/none.sql": "select * from {{ ref('leaf') }}",
+        }
+    )
+    shop.dbt("build")
+    assert ran(shop.dbt("build")) == set()
+    assert "none" in ran(shop.dbt("build", "--vars", "{strict: 1}", code=1))
+    assert results(shop)["none"]["status"] == "fail"
+
+    # Of one that asks for the clock nothing is known before it is rendered.
+    shop.write({"macros/override.sql": OVERRIDE.replace("CLOCK", "0 * run_started_at.year +")})
+    shop.dbt("build")
+    assert {"orders", "leaf", "none"} <= ran(shop.dbt("build"))
+
+
+def test_who_was_warned_is_warned_again(project: Shop) -> None:
+    shop = project
+    shop.write({"seeds/days.csv": "id,day\n1,2024-01-01\n"})
+    shop.write(
+        {
+            "snapshots/seen.sql": "{% snapshot seen %}{{ config(unique_key='id', strategy='timestamp', updated_at='day') }} "
+            "select id, day from {{ ref('days') }}{% endsnapshot %}"
+        }
+    )
+    for _ in range(3):
+        outcome = shop.dbt("build")
+        assert "Please update snapshot config 'updated_at'" in outcome.output
+    assert ran(outcome) == {"seen"}
+    assert results(shop)["seen"]["adapter_response"]["code"] == "REUSED"
