@@ -50,6 +50,7 @@ def test_what_dbt_knows_is_a_name_even_if_it_is_set(name: str) -> None:
     "text",
     [
         "{{ [1, 2] | random }}",
+        "{{ [[1, 2]] | map('random') | list }}",
         "{{ adapter.dispatch(name)() }}",
         "{{ env_var(name) }}",
         "{% set find = adapter.dispatch %}{{ find('x')() }}",

@@ -52,7 +52,10 @@ def recall(task: Any, adapter: LakehouseAdapter) -> None:
     sources = Sources(task.manifest, task.config, get_flags(), memory.scans)  # type: ignore[no-untyped-call]
     nodes, unit_tests = _in_order(task), _UnitTests(task, adapter)
     with adapter.connection_named("master"):
-        keys = {node.unique_id: sources.key(node, exists=_exists(node, adapter)) for node in nodes}
+        keys = {
+            node.unique_id: None if _is_in_the_way(node, adapter) else sources.key(node, exists=_exists(node, adapter))
+            for node in nodes
+        }
         keys |= unit_tests.keys(sources, keys)
         adapter.invocation.remembering = Remembering(memory=memory, sources=sources, keys=keys, manifest=task.manifest)
         known = _known(task, memory, keys, nodes, unit_tests)
@@ -97,19 +100,23 @@ class _UnitTests:
         """The key of each, where its model has one."""
         found: dict[str, str | None] = {}
         for model, tests in self._by_model.items():
-            columns = self._columns(model) if keys.get(model) is not None else None
+            columns = self._columns(model, tests) if keys.get(model) is not None else None
             for test in tests:
                 definition = self._task.manifest.unit_tests[test]
                 found[test] = None if columns is None else sources.key_of_unit_test(definition, columns)
         return found
 
-    def _columns(self, model: str) -> dict[str, Any] | None:
-        """The columns of a model's parents; None if one of them is not there, or no table, so that it tells nothing for long."""
+    def _columns(self, model: str, tests: Sequence[str]) -> dict[str, Any] | None:
+        """The columns of a model's parents, and its own if a test brings rows for those.
+
+        None if one of them is not there, or no table, so that it tells nothing for long.
+        """
         if self._adapter.credentials.service_settings() is not None:
             return None  # a request for each would cost more than the tests
         session, manifest = self._adapter.connections.session(), self._task.manifest
         found: dict[str, Any] = {}
-        for name in self.parents(model):
+        given = [one.input.strip() for test in tests for one in manifest.unit_tests[test].given]
+        for name in (*self.parents(model), *((model,) if "this" in given else ())):
             parent = manifest.nodes.get(name) or manifest.sources.get(name)
             entry = None if parent is None else session.lookup(_name(parent))
             if not isinstance(entry, TableEntry | ViewEntry):
@@ -153,6 +160,14 @@ def _exists(node: Any, adapter: LakehouseAdapter) -> bool:
         return False
     relation = adapter.get_relation(node.database, node.schema, node.alias)
     return relation is not None and relation.type == "table"
+
+
+def _is_in_the_way(node: Any, adapter: LakehouseAdapter) -> bool:
+    """Whether a view stands where a seed or a snapshot is to be, which dbt refuses to replace."""
+    if node.resource_type not in ("seed", "snapshot"):
+        return False
+    relation = adapter.get_relation(node.database, node.schema, node.alias)
+    return relation is not None and relation.type == "view"
 
 
 def _known(

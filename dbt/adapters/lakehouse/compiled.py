@@ -41,25 +41,23 @@ _HASHED = frozenset({"var", "target", "env_var"})
 """Names whose values are part of the key where they are used."""
 _STATE_OF_OWN_TABLE = frozenset({"is_incremental", "should_full_refresh", "should_store_failures"})
 """Macros of dbt that ask for what the key holds anyway."""
+_EACH_TIME = frozenset({"dbt_metadata_envs", "invocation_id", "run_started_at", "thread_id"})
+"""Names whose values are others with each invocation."""
 _NEVER_OWN = frozenset(
     (
         *_ATTRIBUTES,
         *_HASHED,
+        *_EACH_TIME,
         "context",
         "flags",
         "graph",
         "invocation_args_dict",
-        "invocation_id",
         "load_agate_table",
         "load_result",
-        "run_started_at",
         "selected_resources",
-        "thread_id",
     )
 )
 """Names of dbt that a template does not take for its own variables."""
-_EACH_TIME = frozenset({"dbt_metadata_envs", "invocation_id", "run_started_at", "thread_id"})
-"""Names whose values are others with each invocation."""
 _INTERNAL = frozenset({"dbt", "dbt_lakehouse", "dbt_duckdb"})
 _WHILE_PARSING = frozenset({"generate_alias_name", "generate_database_name", "generate_schema_name"})
 """Macros that projects bring in the place of dbt's, and that have done their work before a node is built."""
@@ -129,7 +127,10 @@ def named(text: str) -> Named:
     dotted: set[tuple[str, str]] = set()
     dispatched: set[str] = set()
     environment: set[str] = set()
-    unclear = any(found.name in _UNSURE_FILTERS for found in tree.find_all(nodes.Filter))
+    unclear = any(
+        found.name in _UNSURE_FILTERS or any(getattr(one, "value", None) in _UNSURE_FILTERS for one in found.args)
+        for found in tree.find_all(nodes.Filter)
+    )
     called = {id(call.node) for call in tree.find_all(nodes.Call)}
     attributed: set[int] = set()
     for attribute in tree.find_all(nodes.Getattr):
@@ -268,7 +269,8 @@ class Sources:
             if name in _STATE_OF_OWN_TABLE and len(macros) == 1:
                 continue
             yield from macros
-            if not macros and name not in template.own:
+            # A package's macro of dbt's own name counts in that package alone.
+            if name in _NEVER_OWN or (not macros and name not in template.own):
                 self._plain(name, reached)
         for name, attribute in template.dotted:
             if name in template.own:
@@ -334,7 +336,8 @@ class Sources:
         """Variables that are used by macros in the place of those that make a build of compiled code; None if the clock is."""
         macros = self._manifest.macros
         internal = {_plain_name(macro) for macro in macros.values() if macro.package_name in _INTERNAL}
-        waiting = [key for key, macro in macros.items() if _plain_name(macro) in internal - _WHILE_PARSING]
+        internal -= _WHILE_PARSING
+        waiting = [key for key, macro in macros.items() if _plain_name(macro) in internal]
         reached = _Reached()
         while waiting:
             key = waiting.pop()

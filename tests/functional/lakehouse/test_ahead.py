@@ -366,3 +366,34 @@ def test_who_was_warned_is_warned_again(project: Shop) -> None:
         assert "Please update snapshot config 'updated_at'" in outcome.output
     assert ran(outcome) == {"seen"}
     assert results(shop)["seen"]["adapter_response"]["code"] == "REUSED"
+
+
+GROWS = """
+unit_tests:
+  - name: grows
+    model: grown
+    overrides: {macros: {is_incremental: true}}
+    given: [{input: ref('staged'), rows: [{id: 1, v: a}, {id: 2, v: b}]}, {input: this, rows: [{id: 1}]}]
+    expect: {rows: [{id: 2}]}
+"""
+
+
+def test_what_stands_at_the_own_name_counts(project: Shop) -> None:
+    shop = project
+    shop.models(
+        grown="{{ config(materialized='incremental', unique_key='id') }} select id, v from {{ ref('staged') }}"
+        "{% if is_incremental() %} where id > (select max(id) from {{ this }}){% endif %}"
+    )
+    shop.dbt("build")
+    shop.write({"models/grows.yml": GROWS})
+    for _ in range(3):
+        settled = shop.dbt("build")
+    assert ran(settled) | ran_tests(settled) == set()
+
+    # The columns of the rows that a unit test brings for the model's own table.
+    shop.on_main("drop table lake.shop.grown")
+    assert "grows" in ran_tests(shop.dbt("build", code=1))
+
+    # A view that somebody made in the place of a seed is not replaced.
+    shop.on_main("drop table lake.shop.raw", "create view lake.shop.raw as select 1 as id, 'x' as v")
+    assert "it is a view" in shop.dbt("seed", code=1).output
