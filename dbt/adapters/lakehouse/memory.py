@@ -21,7 +21,7 @@ from dbt.adapters.lakehouse.compiled import Named, Sources
 from dbt.adapters.lakehouse.run.values import Build, View, Wish
 
 FILE = "lakehouse_builds.json"
-_FORMAT = 2
+_FORMAT = 3
 """Raise this when the same template would be understood in another way than before."""
 _VARIANTS = 4
 """So many entries are kept for a node: it may be built for several targets by turns."""

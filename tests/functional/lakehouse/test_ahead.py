@@ -13,7 +13,7 @@ from dbt_shop import Shop
 from dbt.adapters.lakehouse.__version__ import version
 from dbt.adapters.lakehouse.memory import FILE
 
-BROKEN = json.dumps({"format": 2, "version": version, "nodes": {"model.shop.leaf": 3}, "scans": {}})
+BROKEN = json.dumps({"format": 3, "version": version, "nodes": {"model.shop.leaf": 3}, "scans": {}})
 ALL = {"raw", "staged", "orders", "totals", "leaf"}
 
 
@@ -194,7 +194,7 @@ def test_seeds_are_shown_and_files_may_be_lost(project: Shop) -> None:
     assert ran(shown) == {"raw"}
     assert "Random sample of table" in shown.output
 
-    for text in ("", "{", "[]", '{"format": 2}', BROKEN):
+    for text in ("", "{", "[]", '{"format": 3}', BROKEN):
         shop.write({f"target/{FILE}": text})
         assert "Done. PASS=7 " in shop.dbt("build").output
     assert ran(shop.dbt("build")) == set()
