@@ -78,9 +78,13 @@ def test_a_death_at_any_point(grown_shop: Shop, point: str, status: RunStatus | 
     else:
         assert shop.log() == log
         assert shop.tables() == tables
+    # Numbers that no build before had, so that there is something to write.
+    number = len(shop.runs()) + 100
+    shop.dbt("build", N=str(number))
+    assert shop.tables() == built(number)
+    assert shop.runs()[0].status is RunStatus.PUBLISHED
     shop.dbt("build", N="2")
     assert shop.tables() == built(2)
-    assert shop.runs()[0].status is RunStatus.PUBLISHED
 
 
 def at_work(shop: Shop, process: DbtProcess) -> bool:

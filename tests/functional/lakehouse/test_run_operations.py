@@ -150,7 +150,7 @@ def test_two_invocations_in_one_process(shop: Shop) -> None:
         "    os.environ['N'] = n\n"
         "    result = dbtRunner().invoke(['run'])\n"
         "    assert result.success, result.exception\n"
-        "os.environ['N'] = 'nonsense'\n"
+        "os.environ['N'] = \"error('on purpose')\"\n"
         "assert not dbtRunner().invoke(['run']).success\n"
     )
     shop.python(code)

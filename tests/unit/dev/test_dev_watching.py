@@ -140,6 +140,15 @@ def test_without_a_terminal_there_is_no_keyboard(
 
 
 def test_a_signal_is_told_and_a_second_one_interrupts(events: queue.SimpleQueue[Event]) -> None:
+    # A shell has its background jobs ignore it.
+    started_with = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        _check_signals(events)
+    finally:
+        signal.signal(signal.SIGINT, started_with)
+
+
+def _check_signals(events: queue.SimpleQueue[Event]) -> None:
     former = signal.getsignal(signal.SIGTERM)
     with signals(events.put, lambda: False):
         signal.raise_signal(signal.SIGTERM)

@@ -139,7 +139,7 @@
     {%- set kind = config.get('store_failures_as') or 'table' -%}
     {%- if kind not in ['table', 'view'] -%}
       {{ exceptions.raise_compiler_error(
-           "'" ~ kind ~ "' is not a valid value for `store_failures_as`; right are 'ephemeral', 'table' and 'view'") }}
+           "'" ~ kind ~ "' is not a valid value for `store_failures_as`. Accepted values are: ['ephemeral', 'table', 'view']") }}
     {%- endif -%}
     {%- set relation = api.Relation.create(
           identifier=model['alias'], schema=schema, database=database, type=kind) -%}
