@@ -26,7 +26,7 @@ from dbt.adapters.lakehouse.jobs.job import Input, Join, Stage
 from dbt.adapters.lakehouse.run import batch_results
 from dbt.adapters.lakehouse.run.batch_results import Known
 from dbt.adapters.lakehouse.run.values import Build, Built, Name
-from dbt.adapters.lakehouse.tables.values import Constraints, Staged, TimeRange, Written
+from dbt.adapters.lakehouse.tables.values import Column, Constraints, Staged, TimeRange, Written
 
 if TYPE_CHECKING:
     from dbt.adapters.lakehouse.run.lifecycle import LakeRun
@@ -41,13 +41,17 @@ MOST_REMEMBERED = 100
 
 @dataclass(kw_only=True, eq=False)
 class Waiting:
-    """A staged batch. ``deferred``: nobody waits for it; else ``built`` or ``error`` says what came of it."""
+    """A staged batch. ``deferred``: nobody waits for it; else ``built`` or ``error`` says what came of it.
+
+    ``columns`` are those of the table that it was staged for.
+    """
 
     name: Name
     staged: Staged
     node: str | None
     deferred: bool
     inputs: Mapping[str, str] = field(default_factory=dict)
+    columns: tuple[Column, ...] = ()
     build: Build | None = None
     known: Known | None = None
     built: Built | None = None
@@ -184,7 +188,12 @@ def _build(session: RunSession, run: LakeRun, build: Build, watch: Any) -> Built
         return None
     if known is not None:
         waiting.known = dataclasses.replace(known, seconds=time.perf_counter() - started)
-    run.batches.put(key, [waiting])
+    with run.lock_for(key):
+        table = session.state.own.get(key)
+        if not isinstance(table, TableEntry) or table.columns != waiting.columns:
+            # Another batch brought columns meanwhile, and joined what waited then; these rows lack them.
+            return None
+        run.batches.put(key, [waiting])
     if waiting.deferred:
         current = session.state.own.get(key)
         assert current is not None
@@ -230,6 +239,7 @@ def _stage(session: RunSession, run: LakeRun, build: Build, watch: Any) -> Waiti
         node=build.node,
         deferred=not (alone or many) and 0 < build.batch.number < build.batch.of,
         inputs=known,
+        columns=table.columns,
         build=build,
     )
 
