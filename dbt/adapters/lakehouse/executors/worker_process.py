@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import select
 import shutil
@@ -11,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -37,7 +37,6 @@ _KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "LD_LIBRARY_PATH", "SSL_C
 _START_SECONDS = 60
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _LINE = 8192
-_SAID = 50
 _LAST = 5
 _DUMP = ("Current thread 0x", "Thread 0x")
 
@@ -81,10 +80,10 @@ class WorkerProcess:
 
     def greet(self) -> None:
         """Wait until it is ready. Raises what kept it from that."""
-        said: list[str] = []
+        said = LastWords()
         with self._deaths(said):
             self._channel.send({"kind": "start", "settings": asdict(self._settings)})
-            head = self._next(lambda event: said.append(str(event)), time.monotonic() + _START_SECONDS)
+            head = self._next(said.hear, time.monotonic() + _START_SECONDS)
             self._channel.body()
             if head["kind"] == "error":
                 raise error_from_json(head["error"])
@@ -92,18 +91,18 @@ class WorkerProcess:
 
     def run(self, job: Job, watch: Watch, *, session: object = None) -> JobResult:
         """Run a job. Raises what it raises, and ``WorkerDied`` if the process ended."""
-        said: list[str] = []
+        said = LastWords()
         with self._deaths(said):
             self._ask(job, session, stream=False)
-            head = self._answer(_listening(watch, said))
+            head = self._answer(said.listening(watch))
             body = self._channel.body()
             self._drain(watch)
             return _result(self._conclude(head), job, body)
 
     def stream(self, job: Job, watch: Watch, *, session: object = None) -> Chunks:
         """Run a query up to its first rows. Raises as ``run`` does."""
-        said: list[str] = []
-        listening = _listening(watch, said)
+        said = LastWords()
+        listening = said.listening(watch)
         with self._deaths(said):
             self._ask(job, session, stream=True)
             head = self._answer(listening)
@@ -113,7 +112,7 @@ class WorkerProcess:
             self._conclude(head)
         return Chunks(self, (), listening, said, ended=True)
 
-    def chunks(self, watch: Watch, said: list[str]) -> Iterator[int]:
+    def chunks(self, watch: Watch, said: LastWords) -> Iterator[int]:
         """The sizes of a stream's chunks, each to be read before the next. Raises as ``run`` does."""
         while True:
             with self._deaths(said):
@@ -173,14 +172,14 @@ class WorkerProcess:
             lines.flush(watch)
 
     @contextlib.contextmanager
-    def _deaths(self, said: list[str]) -> Iterator[None]:
+    def _deaths(self, said: LastWords) -> Iterator[None]:
         try:
             yield
         except (EOFError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             # Also where it talks nonsense: it ran code of others.
             self.kill()
             with contextlib.suppress(OSError, ValueError):
-                self._drain(lambda event: said.append(str(event)))
+                self._drain(said.hear)
             raise Died(self._process.wait(), said) from error
 
     def cancel(self) -> None:
@@ -230,15 +229,42 @@ class WorkerProcess:
         return 0
 
 
+class LastWords:
+    """The last lines that a process printed before it died; Python's own dump of its threads is for the log alone."""
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque(maxlen=_LAST)
+        self._dumps = False
+
+    def hear(self, event: Progress | LogLine) -> None:
+        """Remember what is printed."""
+        if isinstance(event, LogLine):
+            self._dumps = self._dumps or event.text.startswith(_DUMP)
+            if event.text.strip() and not self._dumps:
+                self._lines.append(event.text)
+
+    def listening(self, watch: Watch) -> Watch:
+        """The same watch, which remembers what it hears."""
+
+        def listen(event: Progress | LogLine) -> None:
+            self.hear(event)
+            watch(event)
+
+        return listen
+
+    def lines(self) -> list[str]:
+        """Those that are not empty, oldest first."""
+        return list(self._lines)
+
+
 class Died(WorkerDied):
     """A worker process ended in mid-job. ``signal`` is 0 where it exited by itself."""
 
-    def __init__(self, code: int, said: list[str]) -> None:
+    def __init__(self, code: int, said: LastWords) -> None:
         self.signal = -code if code < 0 else 0
         how = f"was killed by {signal.Signals(self.signal).name}" if self.signal else f"exited with code {code}"
-        # Python's own dump of its threads is for the log.
-        words = [line for line in itertools.takewhile(lambda line: not line.startswith(_DUMP), said) if line.strip()]
-        last = f"; it said last: {' | '.join(words[-_LAST:])}" if words else ""
+        words = said.lines()
+        last = f"; it said last: {' | '.join(words)}" if words else ""
         super().__init__(f"the worker process {how}{last}")
 
 
@@ -250,7 +276,7 @@ class Chunks:
         process: WorkerProcess,
         columns: tuple[Column, ...],
         watch: Watch,
-        said: list[str],
+        said: LastWords,
         *,
         ended: bool = False,
     ) -> None:
@@ -301,16 +327,6 @@ def bare_environment(folder: Path, extra: Mapping[str, str]) -> dict[str, str]:
     """For a process whose home is ``folder``: nothing of the service's own environment that could be a secret."""
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     return {**kept, "HOME": str(folder), "TMPDIR": str(folder), "PYTHONFAULTHANDLER": "1", **extra}
-
-
-def _listening(watch: Watch, said: list[str]) -> Watch:
-    def listen(event: Progress | LogLine) -> None:
-        if isinstance(event, LogLine):
-            said.append(event.text)
-            del said[:-_SAID]
-        watch(event)
-
-    return listen
 
 
 def _event(value: dict[str, Any]) -> Progress | LogLine:
