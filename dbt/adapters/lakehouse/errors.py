@@ -8,7 +8,8 @@
     │   ├── RefNotFound        no such branch, tag or commit
     │   ├── RefExists          the name is taken
     │   ├── InvalidRef         the name or ref expression is malformed
-    │   └── RefProtected       the branch takes merges only
+    │   ├── RefProtected       the branch takes merges only
+    │   └── Collected          garbage collection took the files of what was named
     ├── ConflictError
     │   ├── HeadMoved          a branch is not where the caller expected it
     │   └── MergeConflict      both sides changed the same tables
@@ -92,6 +93,12 @@ class RefProtected(RefError):
     """The branch is protected: it changes by merges alone and cannot be deleted."""
 
     kind = "ref_protected"
+
+
+class Collected(RefError):
+    """Garbage collection took the files of the commit or table that was named: its history remains, its rows are gone."""
+
+    kind = "collected"
 
 
 class ConflictError(LakehouseError):

@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from dbt.adapters.lakehouse.catalog.model import (
     Change,
+    Collection,
     Commit,
     Entry,
     Key,
@@ -14,8 +15,10 @@ from dbt.adapters.lakehouse.catalog.model import (
     Put,
     Ref,
     RefKind,
+    Retention,
     ReusableResult,
     RunRecord,
+    Settled,
 )
 
 
@@ -121,12 +124,20 @@ class Catalog(Protocol):
         provenance: Mapping[str, Any] | None = None,
         dry_run: bool = False,
         accept_tainted: bool = False,
+        fast_forward: bool = False,
+        settled: Sequence[Settled] = (),
+        reads: Mapping[Key, str | None] | None = None,
     ) -> MergeResult:
         """Three-way merge of the commit that ``source`` leads to into the branch ``target``, in one transaction.
 
-        On conflicts nothing is changed and the result lists them. Raises ``TaintedError`` if it would bring commits of
-        runs that did not pass, other than those of ``run`` itself and the runs it continues (``merge.tainted_runs``
-        has the rule); ``HeadMoved`` if the target is not at ``expected_target``. A protected branch accepts merges.
+        On conflicts nothing is changed and the result lists them, but for those that are ``settled``. ``reads`` are content
+        ids that the source was computed from (None: nothing stood there); where the target holds something else, that is a
+        conflict too. With ``fast_forward`` a target that the source leads to is moved to it, without a commit.
+
+        Raises ``TaintedError`` if it would bring what a run wrote that did not pass (invariant 6; ``taint`` has the rule);
+        with ``accept_tainted`` it is brought, and the commit's provenance names the runs as ``accepted_tainted``. Raises
+        ``HeadMoved`` if the target is not at ``expected_target``; ``Collected`` if the source's files may be gone. A
+        protected branch accepts merges.
 
         ``run`` says that this publishes that run: unless there are conflicts, its record becomes PUBLISHED and those
         that it continues CONTINUED, in the same transaction, if ``target`` is the branch the run was meant for. So it
@@ -182,4 +193,16 @@ class ReuseIndex(Protocol):
 
     def release(self, fingerprint: str, run: str) -> None:
         """Give up a claim."""
+        ...
+
+
+@runtime_checkable
+class Collectable(Protocol):
+    """Decides what garbage collection may take."""
+
+    def collect(self, retention: Retention, *, dry_run: bool = False) -> Collection:
+        """Drop what nothing has named for as long as ``retention`` says, and tell what stays, in one transaction.
+
+        From then on, what may go cannot be brought back: whoever tries gets ``Collected``.
+        """
         ...

@@ -83,6 +83,8 @@ def describe(conflict: Conflict) -> str:
     verbs = {
         ConflictKind.BOTH_CREATED: ("created", "created"),
         ConflictKind.BOTH_CHANGED: ("changed", "changed"),
+        ConflictKind.SCHEMA_CHANGED: ("given other columns", "given different ones"),
+        ConflictKind.READ_CHANGED: ("read", "changed since"),
         ConflictKind.CHANGED_AND_DROPPED: (
             "dropped" if conflict.source is None else "changed",
             "dropped" if conflict.target is None else "changed",

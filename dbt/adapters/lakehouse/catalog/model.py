@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from dbt.adapters.lakehouse.tables.values import Column
@@ -160,7 +160,8 @@ class Commit:
 
     ``id`` is 40 hex digits, the hash of everything else here and of the commit's changes. ``parents``: none for the
     first commit, one for a change, two for a merge (target first). ``time`` is UTC. ``run`` names the dbt invocation
-    that made it, if one did; ``provenance`` is JSON-able and says how it came about.
+    that made it, if one did; ``provenance`` is JSON-able and says how it came about. ``collected``: garbage collection
+    may have taken files of its tables, so that it can be told of but not read; the id does not depend on it.
     """
 
     id: str
@@ -170,6 +171,7 @@ class Commit:
     time: datetime
     run: str | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    collected: bool = False
 
 
 def commit_id(
@@ -221,11 +223,17 @@ class Ref:
 
 
 class ConflictKind(enum.StrEnum):
-    """Why two changes of one key cannot both hold."""
+    """Why two changes of one key cannot both hold.
+
+    SCHEMA_CHANGED: both sides changed the columns of one table, and not to the same. READ_CHANGED: the source only read
+    what stands there, and the target changed it (``isolation: serializable``).
+    """
 
     BOTH_CHANGED = "both_changed"
     BOTH_CREATED = "both_created"
     CHANGED_AND_DROPPED = "changed_and_dropped"
+    SCHEMA_CHANGED = "schema_changed"
+    READ_CHANGED = "read_changed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,17 +253,33 @@ class Conflict:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Settled:
+    """What is to stand at a key where a merge conflicts: ``entry``, or nothing.
+
+    It holds as long as the two sides have there what it was settled for: the content ids ``source`` and ``target`` (None:
+    nothing). Otherwise the conflict remains.
+    """
+
+    key: Key
+    source: str | None
+    target: str | None
+    entry: Entry | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class MergeResult:
     """What a merge did, or with ``dry_run`` would do.
 
     ``commit`` is the merge commit; None if there was nothing to merge, on a dry run, or on conflicts. ``changes`` are
-    those that the target gets (or would get, the conflicting ones left out).
+    those that the target gets (or would get, the conflicting ones left out). With ``fast_forward`` the target was moved (or
+    would be) to the commit of the source, which ``commit`` is then, and no commit was made.
     """
 
     base: str
     changes: tuple[Change, ...]
     conflicts: tuple[Conflict, ...] = ()
     commit: Commit | None = None
+    fast_forward: bool = False
 
 
 class RunStatus(enum.StrEnum):
@@ -329,3 +353,32 @@ def differences(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, tup
     """The parts in which two fingerprints differ, with their values on both sides."""
     names = sorted(old.keys() | new.keys())
     return {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """How long what is no longer named by anything can be brought back.
+
+    ``history``: commits, and what branches showed. ``failed_runs``: the branches of runs that ended without passing.
+    ``results``: results that could be reused. ``grace``: files younger than this are never deleted.
+    """
+
+    history: timedelta = timedelta(days=7)
+    failed_runs: timedelta = timedelta(days=7)
+    results: timedelta = timedelta(days=30)
+    grace: timedelta = timedelta(days=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collection:
+    """What a catalog decided that garbage collection may take, or on a dry run would decide.
+
+    ``live`` are the metadata locations of all table entries that stay; ``keep_since`` the time (UTC) since when files stay
+    whatever they are. ``commits`` were marked as collected, ``branches`` of runs dropped, ``results`` forgotten.
+    """
+
+    live: frozenset[str]
+    keep_since: datetime
+    commits: int = 0
+    branches: tuple[str, ...] = ()
+    results: int = 0

@@ -23,6 +23,7 @@ from dbt.adapters.lakehouse.catalog.model import (
     RefKind,
     ReusableResult,
     RunRecord,
+    Settled,
     key_of,
 )
 from dbt.adapters.lakehouse.catalog.refs import RUN_PREFIX, check_name, is_run_name, short
@@ -188,6 +189,9 @@ class SqlCatalog:
         provenance: Mapping[str, Any] | None = None,
         dry_run: bool = False,
         accept_tainted: bool = False,
+        fast_forward: bool = False,
+        settled: Sequence[Settled] = (),
+        reads: Mapping[Key, str | None] | None = None,
     ) -> MergeResult:
         """Three-way merge into the branch ``target``, in one transaction."""
         note = Note(author=author, message=message, run=run, provenance=provenance or {})

@@ -24,6 +24,7 @@ from dbt.adapters.lakehouse.catalog.model import (
     RefKind,
     ReusableResult,
     RunRecord,
+    Settled,
 )
 from dbt.adapters.lakehouse.catalog.model import RunStatus as Status
 from dbt.adapters.lakehouse.catalog.refs import RUN_PREFIX, check_name, is_run_name, parse
@@ -259,6 +260,9 @@ class GuardedCatalog:
         provenance: Mapping[str, Any] | None = None,
         dry_run: bool = False,
         accept_tainted: bool = False,
+        fast_forward: bool = False,
+        settled: Sequence[Settled] = (),
+        reads: Mapping[Key, str | None] | None = None,
     ) -> MergeResult:
         """Merge what may be read into a branch that may be merged into; a dry run only reads."""
         more: dict[str, Any] = {
@@ -266,6 +270,9 @@ class GuardedCatalog:
             "expected_target": expected_target,
             "provenance": provenance,
             "accept_tainted": accept_tainted,
+            "fast_forward": fast_forward,
+            "settled": settled,
+            "reads": reads,
         }
         if dry_run:
             self.resolve(source)

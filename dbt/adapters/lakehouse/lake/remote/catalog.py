@@ -17,7 +17,9 @@ from dbt.adapters.lakehouse.catalog.model import (
     RefKind,
     ReusableResult,
     RunRecord,
+    Settled,
 )
+from dbt.adapters.lakehouse.errors import BadRequest
 from dbt.adapters.lakehouse.lake.remote.http import Http
 from dbt.adapters.lakehouse.lake.remote.verbs import catalog_verbs
 
@@ -144,8 +146,15 @@ class RemoteCatalog:
         provenance: Mapping[str, Any] | None = None,
         dry_run: bool = False,
         accept_tainted: bool = False,
+        fast_forward: bool = False,
+        settled: Sequence[Settled] = (),
+        reads: Mapping[Key, str | None] | None = None,
     ) -> MergeResult:
-        """See ``Catalog``. The author is whom the token belongs to."""
+        """See ``Catalog``. The author is whom the token belongs to; what conflicts, and what was read, the service knows."""
+        if settled or reads:
+            raise BadRequest(
+                "a client does not settle conflicts itself; merge with `take`, and the service settles them"
+            )
         result: MergeResult = self._ask(
             "merge",
             source=source,
@@ -157,6 +166,7 @@ class RemoteCatalog:
             provenance=provenance,
             dry_run=dry_run,
             accept_tainted=accept_tainted,
+            fast_forward=fast_forward,
         )
         return result
 

@@ -39,6 +39,9 @@ _WRITES = (
     "heartbeat",
 )
 
+_INSIDE = frozenset({"settled", "reads"})
+"""Arguments that no client may give: entries that no job wrote, and what the service itself knows."""
+
 
 @dataclass(frozen=True)
 class Verb:
@@ -66,7 +69,7 @@ class Verb:
 
 @functools.cache
 def catalog_verbs() -> Mapping[str, Verb]:
-    """All verbs of ``Catalog`` but ``close``, by name."""
+    """All verbs of ``Catalog`` but ``close``, by name; without arguments that are none of a client's business."""
     return {name: _verb(name, writes=name in _WRITES) for name in (*_READS, *_WRITES)}
 
 
@@ -78,7 +81,7 @@ def _verb(name: str, *, writes: bool) -> Verb:
         answer = list[Entry]
     fields = []
     for parameter in inspect.signature(method).parameters.values():
-        if parameter.name == "self":
+        if parameter.name == "self" or parameter.name in _INSIDE:
             continue
         hint = _concrete(hints[parameter.name])
         if parameter.default is inspect.Parameter.empty:
