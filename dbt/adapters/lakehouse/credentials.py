@@ -61,29 +61,30 @@ class LakehouseCredentials(Credentials):
     def _connection_keys(self) -> tuple[str, ...]:
         return ("service", "warehouse", "catalog", "database", "schema", "branch", "from_branch", "publish")
 
-    def _as_profile(self) -> dict[str, Any]:
+    def as_profile(self) -> dict[str, Any]:
+        """The output as it stands in ``profiles.yml``."""
         keys = ("type", *(name for name in self.__dataclass_fields__ if not name.startswith("_")))
         return {key: getattr(self, key) for key in keys if getattr(self, key) not in (None, {}, [])}
 
     def lake_settings(self, threads: int) -> LakeSettings:
         """The lake this output is about; relative paths count from the project's folder, where dbt runs."""
-        return profile.lake_settings({**self._as_profile(), "threads": threads}, Path.cwd())
+        return profile.lake_settings({**self.as_profile(), "threads": threads}, Path.cwd())
 
     def service_settings(self) -> ServiceSettings | None:
         """The service that keeps the lake, if one does."""
-        return profile.service_settings(self._as_profile(), Path.cwd())
+        return profile.service_settings(self.as_profile(), Path.cwd())
 
     def target_branch(self) -> str:
         """The branch of this target."""
-        return profile.target_branch(self._as_profile(), Path.cwd())
+        return profile.target_branch(self.as_profile(), Path.cwd())
 
     def origin_branch(self) -> str:
         """The branch that the target's branch is made from."""
-        return profile.from_branch(self._as_profile())
+        return profile.from_branch(self.as_profile())
 
     def publish_mode(self) -> PublishMode:
         """When results become visible."""
-        return profile.publish_mode(self._as_profile())
+        return profile.publish_mode(self.as_profile())
 
     def reuses(self) -> bool:
         """Whether results made before are used again: LAKEHOUSE_REUSE (``on``, ``off``), else ``reuse``, else yes."""

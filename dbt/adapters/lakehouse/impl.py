@@ -667,6 +667,20 @@ class LakehouseAdapter(SQLAdapter):
 
     # what inherited macros ask
 
+    @available.parse(lambda *a, **k: "")
+    def lakehouse(self, *words: str, **options: Any) -> str:
+        """Run a command of `lakehouse` on this target's lake; what it prints. Raises where its exit code says so.
+
+        ``options`` are the command's, by name: ``adapter.lakehouse("merge", "dev", into="main", dry_run=true)``.
+        """
+        from dbt.adapters.lakehouse.cli import within
+
+        with dbt_errors():
+            code, text = within.run(self.lake(), self.credentials.as_profile(), words, options)
+        if code:
+            raise DbtRuntimeError(f"lakehouse {' '.join(words)} says:\n{text}")
+        return text
+
     @available
     def no_rows(self) -> agate.Table:
         """What a statement without rows gives; dbt would make it anew for every node."""

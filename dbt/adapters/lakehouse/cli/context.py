@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from dbt.adapters.lakehouse import profile as profiles
 from dbt.adapters.lakehouse.cli.options import GlobalOptions
@@ -28,6 +28,16 @@ class Cli:
         self.options = GlobalOptions()
         self._catalog: Catalog | None = None
         self._lake: Lake | None = None
+
+    @classmethod
+    def on(cls, lake: Lake, profile: dict[str, Any], into: IO[str]) -> Cli:
+        """One inside of another program, on its lake, with its profile; it prints ``into`` a stream."""
+        from dbt.adapters.lakehouse.cli.output import Output
+
+        cli = cls()
+        cli._lake = lake
+        cli.__dict__.update(profile=profile, project_dir=Path.cwd(), out=Output(into=into, no_color=True))
+        return cli
 
     @cached_property
     def out(self) -> Output:

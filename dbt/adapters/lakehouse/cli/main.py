@@ -113,12 +113,13 @@ def _fail(cli: Cli, error: Exception) -> int:
         click.echo(error.format_message(), err=True)
         return 2
     if isinstance(error, click.ClickException):
-        return _report(cli, "usage", _usage(error), error.exit_code)
+        return _report(cli, "usage", usage(error), error.exit_code)
     hint = "" if cli.options.debug else "; --debug shows where"
     return _report(cli, "internal", f"{type(error).__name__}: {error}{hint}", 1)
 
 
-def _usage(error: click.ClickException) -> str:
+def usage(error: click.ClickException) -> str:
+    """What is wrong with a command line, and where its help is."""
     message = error.format_message().rstrip(".")
     context = getattr(error, "ctx", None)
     return message if context is None else f"{message}; `{context.command_path} --help` shows how"

@@ -40,12 +40,13 @@ class Column:
 
 
 class Output:
-    """Prints in the way that was asked for."""
+    """Prints in the way that was asked for; all of it into ``into``, as into a pipe, if that is given."""
 
-    def __init__(self, *, json: bool = False, no_color: bool = False) -> None:
+    def __init__(self, *, json: bool = False, no_color: bool = False, into: IO[str] | None = None) -> None:
         self.json = json
-        self.is_terminal = sys.stdout.isatty()
+        self.is_terminal = into is None and sys.stdout.isatty()
         self._no_color = no_color
+        self._into = into
 
     @cached_property
     def _console(self) -> Console:
@@ -69,8 +70,9 @@ class Output:
     def _make_console(self, *, stderr: bool) -> Console:
         from rich.console import Console  # late: JSON needs none of it
 
-        stream = sys.stderr if stderr else sys.stdout
+        stream = self._into or (sys.stderr if stderr else sys.stdout)
         return Console(
+            file=self._into,
             stderr=stderr,
             highlight=False,
             emoji=False,
@@ -82,7 +84,7 @@ class Output:
     def document(self, value: Any, file: IO[str] | None = None) -> None:
         """The one JSON document of this invocation; laid out for people on a terminal."""
         indent = 2 if file is None and self.is_terminal else None
-        file = file or sys.stdout
+        file = file or self._into or sys.stdout
         file.write(json.dumps(value, ensure_ascii=False, indent=indent) + "\n")
 
     def line(self, *cells: Cell) -> None:
