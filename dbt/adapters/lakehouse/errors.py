@@ -14,6 +14,7 @@
     │   ├── HeadMoved          a branch is not where the caller expected it
     │   └── MergeConflict      both sides changed the same tables
     ├── TaintedError           a merge would carry what a run that did not pass wrote
+    ├── Guarded                a merge would overwrite what is another's, or take columns from a protected branch
     ├── NotInLake              no such table, view or schema at a ref
     ├── CatalogError           the catalog is missing, corrupt, locked or of another version
     ├── AccessError
@@ -127,6 +128,12 @@ class TaintedError(LakehouseError):
     """A merge would carry entries that a run which did not pass has written (invariant 6)."""
 
     kind = "tainted"
+
+
+class Guarded(LakehouseError):
+    """A merge (or each node that is visible at once) would overwrite what another wrote, or take columns from a protected branch."""
+
+    kind = "guarded"
 
 
 class NotInLake(LakehouseError):

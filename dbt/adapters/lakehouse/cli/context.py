@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dbt.adapters.lakehouse.catalog.base import Catalog
     from dbt.adapters.lakehouse.catalog.model import Commit
     from dbt.adapters.lakehouse.cli.output import Output
-    from dbt.adapters.lakehouse.lake.base import Lake
+    from dbt.adapters.lakehouse.lake.base import Lake, Versions
 
 
 class Cli:
@@ -140,6 +140,15 @@ class Cli:
                 self._check_there()
             self._lake = EmbeddedLake.open(self.settings, create=create)
         return self._lake
+
+    @property
+    def versions(self) -> Versions:
+        """Merging and going back; like ``catalog`` clear of DuckDB."""
+        if self._lake is not None or self.service is not None:
+            return self.lake().versions
+        from dbt.adapters.lakehouse.lake.versions import CatalogVersions
+
+        return CatalogVersions(self.catalog, self.settings)
 
     def _check_there(self) -> None:
         """Say what to do where there is no lake, rather than which file is missing."""

@@ -3,6 +3,7 @@
 ============  ==================================================================
 ``base``      the protocols and their values
 ``embedded``  all in this process: SQLite catalog, DuckDB workers
+``versions``  merging and going back, on a catalog
 ``remote``    all behind a service, reached by URL and token
 ``connect``   a connection for Python programs that read
 ``compare``   one relation at two refs: its columns and rows

@@ -22,6 +22,8 @@ from dbt.adapters.lakehouse.run.values import (
     Built,
     Draft,
     Looked,
+    Merged,
+    MergeRequest,
     Name,
     PythonSource,
     Recalled,
@@ -43,6 +45,8 @@ __all__ = [
     "Lake",
     "LogLine",
     "Looked",
+    "MergeRequest",
+    "Merged",
     "Name",
     "Progress",
     "PythonSource",
@@ -53,6 +57,7 @@ __all__ = [
     "RunRequest",
     "SchemaChange",
     "Session",
+    "Versions",
     "View",
     "Watch",
     "Wish",
@@ -163,12 +168,29 @@ class Check:
     detail: str
 
 
+class Versions(Protocol):
+    """Verbs on whole states of the lake that look at what they would do before they do it: what guards and proofs need."""
+
+    def merge(self, request: MergeRequest) -> Merged:
+        """Merge a state into a branch, in one transaction.
+
+        With conflicts nothing is changed and the result lists them. Raises ``Guarded`` for what a guard refuses,
+        ``TaintedError``, ``HeadMoved``, and what ``Catalog.merge`` raises.
+        """
+        ...
+
+
 class Lake(Protocol):
     """A lake and its catalog."""
 
     @property
     def catalog(self) -> Catalog:
         """Branches, commits and entries."""
+        ...
+
+    @property
+    def versions(self) -> Versions:
+        """Merging and going back."""
         ...
 
     def open_run(self, request: RunRequest) -> Run:

@@ -15,6 +15,7 @@ from dbt.adapters.lakehouse.executors.base import Executor
 from dbt.adapters.lakehouse.executors.local import LocalExecutor
 from dbt.adapters.lakehouse.jobs.job import Job, Query
 from dbt.adapters.lakehouse.lake.base import Check, RunRequest
+from dbt.adapters.lakehouse.lake.versions import CatalogVersions
 from dbt.adapters.lakehouse.run.lifecycle import LakeRun, is_dead
 from dbt.adapters.lakehouse.run.session import RunSession
 from dbt.adapters.lakehouse.run.state import Snapshot, State
@@ -46,6 +47,11 @@ class EmbeddedLake:
     def catalog(self) -> Catalog:
         """Branches, commits and entries."""
         return self._catalog
+
+    @property
+    def versions(self) -> CatalogVersions:
+        """Merging and going back."""
+        return CatalogVersions(self._catalog, self.settings)
 
     def open_run(self, request: RunRequest) -> LakeRun:
         """See ``lake.base.Lake``."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from dbt.adapters.lakehouse.catalog.model import Entry
+from dbt.adapters.lakehouse.catalog.model import Entry, Key, MergeResult
 from dbt.adapters.lakehouse.jobs.job import Bound, PythonNeeds, Resources, SchemaChange
 from dbt.adapters.lakehouse.settings import PublishMode
 from dbt.adapters.lakehouse.tables.values import Column, Constraints, TimeRange
@@ -268,3 +268,82 @@ class RunMemory:
     others: Mapping[str, str] = field(default_factory=dict)
     definitions: tuple[str, ...] = ()
     staged: tuple[str, ...] = ()
+
+
+Take = Literal["ours", "theirs", "both"]
+"""What to make of a table that source and target of a merge both changed: what the target has (``ours``), what the source has
+(``theirs``), or one table with the rows of both."""
+
+Allowed = Literal["owner", "schema"]
+"""What a guard may be told to let pass: another owner of a table; columns that go, or are of another type, on a protected
+branch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeRequest:
+    """A merge of ``source`` into the branch ``target``.
+
+    ``take`` settles conflicts, by key; ``take_all`` those that it does not name. ``allow`` are guards to let pass.
+    ``fast_forward`` lets the target just move to the source's commit where nothing has to be merged. ``run`` says that this
+    publishes that run, and ``reads`` what it read: content ids that must stand on the target still. ``expected_target``:
+    see ``Catalog.merge``; without it, a merge is planned anew when the target moves under it.
+    """
+
+    source: str
+    target: str
+    author: str
+    message: str | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    dry_run: bool = False
+    take: Mapping[Key, Take] = field(default_factory=dict)
+    take_all: Take | None = None
+    accept_tainted: bool = False
+    allow: frozenset[Allowed] = frozenset()
+    fast_forward: bool = False
+    run: str | None = None
+    reads: Mapping[Key, str | None] | None = None
+    expected_target: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettledHow:
+    """How a conflict was settled: by what was asked (``ours``, ``theirs``, ``both``), or ``combined``, which is always safe."""
+
+    key: Key
+    how: Literal["ours", "theirs", "both", "combined"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotSettled:
+    """Why no one table can be made of the two of a conflict."""
+
+    key: Key
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """A change that a guard refuses: which, at what key, and why in words."""
+
+    guard: Allowed
+    key: Key
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merged(MergeResult):
+    """What a merge did, or with ``dry_run`` would do, and what became of its conflicts.
+
+    ``changes`` hold those of settled conflicts, too. ``refusals`` and ``tainted`` say what keeps it from happening; they are
+    set on a dry run alone, else they are raised.
+    """
+
+    settled: tuple[SettledHow, ...] = ()
+    not_settled: tuple[NotSettled, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    tainted: str | None = None
+
+    @property
+    def possible(self) -> bool:
+        """Whether nothing keeps it from happening."""
+        return not (self.conflicts or self.refusals or self.tainted)

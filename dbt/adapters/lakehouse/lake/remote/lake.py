@@ -11,6 +11,7 @@ from dbt.adapters.lakehouse.lake.remote.catalog import RemoteCatalog
 from dbt.adapters.lakehouse.lake.remote.http import Http
 from dbt.adapters.lakehouse.lake.remote.run import RemoteRun
 from dbt.adapters.lakehouse.lake.remote.session import RemoteSession
+from dbt.adapters.lakehouse.lake.remote.versions import RemoteVersions
 from dbt.adapters.lakehouse.settings import ServiceSettings
 
 
@@ -26,6 +27,11 @@ class RemoteLake:
     def catalog(self) -> RemoteCatalog:
         """Branches, commits and entries."""
         return self._catalog
+
+    @property
+    def versions(self) -> RemoteVersions:
+        """Merging and going back."""
+        return RemoteVersions(self._http)
 
     @cached_property
     def service(self) -> wire.ServiceInfo:
