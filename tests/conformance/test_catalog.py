@@ -676,6 +676,16 @@ def test_merges_go_to_branches_that_are_where_they_were_expected(catalog):
     assert catalog.merge("dev", "main", expected_target=head.id, **NOBODY).commit
 
 
+def test_only_the_commit_that_was_looked_at_is_merged(catalog):
+    branch(catalog, "dev")
+    seen = commit(catalog, "dev", put(table("a")))
+    moved = commit(catalog, "dev", put(table("b")))
+    with pytest.raises(HeadMoved, match=rf"'dev' moved from {seen.id[:8]} to {moved.id[:8]}"):
+        catalog.merge("dev", "main", expected_source=seen.id, **NOBODY)
+    assert versions(catalog, "main") == {}
+    assert catalog.merge("dev", "main", expected_source=moved.id, **NOBODY).commit
+
+
 # runs and taint
 
 

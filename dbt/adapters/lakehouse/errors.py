@@ -131,7 +131,7 @@ class TaintedError(LakehouseError):
 
 
 class Guarded(LakehouseError):
-    """A merge (or each node that is visible at once) would overwrite what another wrote, or take columns from a protected branch."""
+    """A merge, or a node that is visible at once, would overwrite what another wrote or take columns from a protected branch."""
 
     kind = "guarded"
 

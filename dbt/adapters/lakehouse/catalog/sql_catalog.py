@@ -185,6 +185,7 @@ class SqlCatalog:
         author: str,
         message: str,
         expected_target: str | None = None,
+        expected_source: str | None = None,
         run: str | None = None,
         provenance: Mapping[str, Any] | None = None,
         dry_run: bool = False,
@@ -198,7 +199,15 @@ class SqlCatalog:
         with self._database.read() if dry_run else self._database.write() as connection:
             held = sql_refs.branch(connection, target, lock=not dry_run)
             held.expect(expected_target, then="run again to build on the new head")
-            return sql_merge.merge(connection, source, held, note, dry_run=dry_run, accept_tainted=accept_tainted)
+            return sql_merge.merge(
+                connection,
+                source,
+                held,
+                note,
+                dry_run=dry_run,
+                accept_tainted=accept_tainted,
+                expected_source=expected_source,
+            )
 
     # runs
 

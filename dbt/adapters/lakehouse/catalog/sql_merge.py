@@ -16,8 +16,9 @@ from dbt.adapters.lakehouse.catalog.merge import (
     three_way,
 )
 from dbt.adapters.lakehouse.catalog.model import Conflict, Key, MergeResult
+from dbt.adapters.lakehouse.catalog.refs import short
 from dbt.adapters.lakehouse.catalog.sql_history import Nodes, Note
-from dbt.adapters.lakehouse.errors import TaintedError
+from dbt.adapters.lakehouse.errors import HeadMoved, TaintedError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -28,10 +29,21 @@ _COMMITS_NAMED = 50
 
 
 def merge(
-    connection: sa.Connection, source: str, held: sql_refs.Held, note: Note, *, dry_run: bool, accept_tainted: bool
+    connection: sa.Connection,
+    source: str,
+    held: sql_refs.Held,
+    note: Note,
+    *,
+    dry_run: bool,
+    accept_tainted: bool,
+    expected_source: str | None = None,
 ) -> MergeResult:
     """Merge the commit that ``source`` leads to into a branch, which must be locked unless ``dry_run``."""
     theirs, ours = sql_history.resolve(connection, source), held.ref.commit
+    if expected_source is not None and theirs != expected_source:
+        raise HeadMoved(
+            f"{source!r} moved from {short(expected_source)} to {short(theirs)}; look at it and merge again"
+        )
     nodes = Nodes(connection)
     bases = merge_bases(nodes, ours, [theirs])
     run = note.run or _passed_run_of(connection, source)

@@ -256,6 +256,7 @@ class GuardedCatalog:
         author: str,
         message: str,
         expected_target: str | None = None,
+        expected_source: str | None = None,
         run: str | None = None,
         provenance: Mapping[str, Any] | None = None,
         dry_run: bool = False,
@@ -268,6 +269,7 @@ class GuardedCatalog:
         more: dict[str, Any] = {
             "message": message,
             "expected_target": expected_target,
+            "expected_source": expected_source,
             "provenance": provenance,
             "accept_tainted": accept_tainted,
             "fast_forward": fast_forward,
