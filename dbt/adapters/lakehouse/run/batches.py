@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from dbt.adapters.lakehouse.catalog.model import Key, TableEntry
 from dbt.adapters.lakehouse.errors import HeadMoved, LakehouseError, NotInLake, SchemaMismatch
 from dbt.adapters.lakehouse.jobs.job import Input, Join, Stage
-from dbt.adapters.lakehouse.run import batch_results
+from dbt.adapters.lakehouse.run import batch_results, recipe
 from dbt.adapters.lakehouse.run.batch_results import Known
 from dbt.adapters.lakehouse.run.values import Build, Built, Name
 from dbt.adapters.lakehouse.tables.values import Column, Constraints, Staged, TimeRange, Written
@@ -361,6 +361,8 @@ def _provenance(
         "mode": "batches",
         "sql": builds[-1].sql if builds else None,
         "inputs": known,
+        # Of batches that another process staged, nobody knows the code.
+        **({"recipes": recipe.packed(builds)} if len(builds) == len(waiting) else {}),
         "batches": len(waiting),
         "ranges": [[r.start, r.end] for r in merged_ranges(item.staged.range for item in waiting)],
         "rows_written": written.rows_written,

@@ -7,13 +7,14 @@ is only decided which rows that table must hold, and what becomes of names.
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.lakehouse.catalog.model import Entry, Key, SchemaEntry, TableEntry, ViewEntry
 from dbt.adapters.lakehouse.errors import NotInLake, SqlError
 from dbt.adapters.lakehouse.jobs.engine import quote
-from dbt.adapters.lakehouse.jobs.job import Alter, Alteration, Create, Edit, Query
+from dbt.adapters.lakehouse.jobs.job import Alter, Alteration, Create, Edit, Input, Query
 from dbt.adapters.lakehouse.run import reuse
 from dbt.adapters.lakehouse.run.alterations import Retype, is_done, parse_alteration
 from dbt.adapters.lakehouse.run.statements import Kind, Reference, Statement, is_volatile
@@ -43,10 +44,11 @@ def apply(session: RunSession, statement: Statement) -> Result:
         # What stands there now is what the statement is about; the commit insists on it.
         run.own()
         session.seen = {key: session.state.own.content(key)}
+        session.said, session.began = {}, time.perf_counter()
         try:
             return _HANDLERS[statement.kind](session, statement, name)
         finally:
-            session.seen = {}
+            session.seen, session.said = {}, {}
 
 
 def _is_temporary(session: RunSession, statement: Statement) -> bool:
@@ -107,8 +109,7 @@ def _edit(session: RunSession, statement: Statement, name: Name) -> Result:
         statements=statements,
         constraints=Constraints(table=str(key)),
     )
-    inputs = session.inputs(statement.sql)
-    answer = session.submit(action, inputs)
+    answer = session.submit(action, _read(session, statement.sql))
     assert answer.written is not None
     _put_table(session, name, answer.written, table, f"{statement.kind.name.capitalize()} {key}", statement.sql)
     # With RETURNING there are rows instead of a count.
@@ -148,6 +149,7 @@ def _put_table(
 
     node = before.node if before is not None else None
     inputs = dict(before.inputs) if before is not None else {}
+    session.said |= {"rows_written": written.rows_written, "rows_deleted": written.rows_deleted}
     content = reuse.content_of(before, written)
     entry = table_entry(name, written, node=node, inputs=inputs, content=content)
     _put(session, name, entry, message, sql)
@@ -158,7 +160,20 @@ def _put(session: RunSession, name: Name, entry: Entry | None, message: str, sql
     puts: list[tuple[Key, Entry | None]] = [(Key(name.schema, name.name), entry)]
     if entry is not None and name.name and not session.state.has_schema(name.schema):
         puts.insert(0, (Key(name.schema, ""), SchemaEntry(schema=name.schema)))
-    run.commit(puts, message, {"statement": sql}, seen=session.seen)
+    run.commit(puts, message, _provenance(session, sql), seen=session.seen)
+
+
+def _provenance(session: RunSession, sql: str) -> dict[str, Any]:
+    """What a statement's commit says of it. What was changed by hand in its session is not repeated with it."""
+    said = {"statement": sql, **session.said, "seconds": round(time.perf_counter() - session.began, 6)}
+    return {**said, "session_changed": True} if session.keeps_state or session.temporaries else said
+
+
+def _read(session: RunSession, sql: str) -> tuple[Input, ...]:
+    """The inputs of a statement, which its commit is to name."""
+    inputs = session.inputs(sql)
+    session.said["inputs"] = session.planner.keys(inputs)
+    return inputs
 
 
 # names
@@ -185,7 +200,7 @@ def _create_table(session: RunSession, statement: Statement, name: Name) -> Resu
         body = f"SELECT {', '.join(quote(c.name) for c in columns)} FROM {_STAGED}"
     else:
         body = _renamed(statement)
-    inputs = session.inputs(body)
+    inputs = _read(session, body)
     action = Create(spec=spec, sql=body, replaces=table.metadata_location if table is not None else None)
     answer = session.submit(action, inputs)
     assert answer.written is not None
@@ -280,7 +295,7 @@ def _drop_schema(session: RunSession, statement: Statement, name: Name) -> Resul
     if session.state.own.get(Key(name.schema, "")) is not None:
         puts.append((Key(name.schema, ""), None))
     run = session.writable(name.database, name.schema)
-    run.commit(puts, f"Drop schema {name.schema}", {"statement": statement.sql}, seen={})
+    run.commit(puts, f"Drop schema {name.schema}", _provenance(session, statement.sql), seen={})
     return Result(message="DROP SCHEMA")
 
 
@@ -325,7 +340,9 @@ def _rename(session: RunSession, statement: Statement, name: Name, current: Entr
     puts: list[tuple[Key, Entry | None]] = [(Key(name.schema, name.name), None), (Key(name.schema, to), moved)]
     if puts[0][0] == puts[1][0]:
         puts.pop(0)
-    run.commit(puts, f"Rename {name.schema}.{name.name} to {to}", {"statement": statement.sql}, seen=session.seen)
+    run.commit(
+        puts, f"Rename {name.schema}.{name.name} to {to}", _provenance(session, statement.sql), seen=session.seen
+    )
     return Result(message="ALTER")
 
 

@@ -32,6 +32,7 @@ from dbt.adapters.lakehouse.executors.base import Executor
 from dbt.adapters.lakehouse.run.asked import asked
 from dbt.adapters.lakehouse.run.batch_results import Present
 from dbt.adapters.lakehouse.run.batches import Batches, settle
+from dbt.adapters.lakehouse.run.facts import facts
 from dbt.adapters.lakehouse.run.session import RunSession
 from dbt.adapters.lakehouse.run.state import Snapshot, State
 from dbt.adapters.lakehouse.run.values import RunMemory, RunRequest
@@ -101,6 +102,8 @@ class LakeRun:
         self._sessions: weakref.WeakSet[RunSession] = weakref.WeakSet()
         self._others: dict[str, Snapshot] = {}
         self.definitions: tuple[str, ...] = ()
+        self._told = 0
+        self._facts = facts(request, settings.database)
         self.batches = Batches()
         self.present = Present()
         # Results made before; a guarded catalog has none, and who hands one to a run vouches for who may use it.
@@ -285,7 +288,7 @@ class LakeRun:
                         author=self.request.author,
                         message=message,
                         run=None if self.live else self.request.id,
-                        provenance={**self.request.provenance, **provenance, **_asked_by()},
+                        provenance={**self._facts, **provenance, **self._around(), **_asked_by()},
                     )
             except HeadMoved as error:
                 names = ", ".join(str(key) for key, _ in puts)
@@ -298,6 +301,12 @@ class LakeRun:
             else:
                 own.advance(commit.id, puts)
             return commit
+
+    def _around(self) -> dict[str, Any]:
+        """What else its commit's code counts on: macros that were made since the commit before, and what other refs led to."""
+        new, self._told = self.definitions[self._told :], len(self.definitions)
+        others = {ref: snapshot.commit for ref, snapshot in self._others.items()}
+        return {**({"definitions": list(new)} if new else {}), **({"refs": others} if others else {})}
 
     def _ensure_branch(self, own: Snapshot) -> str:
         if self._record is not None:
@@ -374,7 +383,7 @@ class LakeRun:
                 author=self.request.author,
                 message=self.request.message or f"Publish {self.request.command} (run {record.id[:8]})",
                 run=record.id,
-                provenance=dict(self.request.provenance),
+                provenance=dict(self._facts),
             )
         if result.conflicts:
             raise MergeConflict(self._explain(result.conflicts), result.conflicts)

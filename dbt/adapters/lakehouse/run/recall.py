@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.lakehouse.catalog.base import ReuseIndex
 from dbt.adapters.lakehouse.catalog.model import Entry, Key, TableEntry
-from dbt.adapters.lakehouse.run import fingerprint, reuse
+from dbt.adapters.lakehouse.run import fingerprint, recipe, reuse
 from dbt.adapters.lakehouse.run.values import Build, Recalled, Reused, View, Wish
 
 if TYPE_CHECKING:
@@ -84,7 +84,12 @@ class _Recalling:
             own.advance(own.commit, [(key, entry)])
             self._puts[key] = entry
             reused = dataclasses.asdict(attempt.reused) if attempt.reused is not None else None
-            self._nodes[str(key)] = {"node": build.node, "fingerprint": mark.id, "reused": reused}
+            self._nodes[str(key)] = {
+                "node": build.node,
+                "fingerprint": mark.id,
+                "reused": reused,
+                "recipe": recipe.whole_recipe(build),
+            }
         assert attempt.reused is not None
         return Recalled(reused=attempt.reused, placed=placed)
 

@@ -26,7 +26,7 @@ from dbt.adapters.lakehouse.jobs.job import (
     Query,
     Watch,
 )
-from dbt.adapters.lakehouse.run import batches, changes, fingerprint, reuse
+from dbt.adapters.lakehouse.run import batches, changes, fingerprint, recipe, reuse
 from dbt.adapters.lakehouse.run.asked import asked
 from dbt.adapters.lakehouse.run.calls import FUNCTIONS_SQL, Row
 from dbt.adapters.lakehouse.run.inputs import InputPlanner
@@ -43,6 +43,7 @@ from dbt.adapters.lakehouse.run.values import (
     Recalled,
     Result,
     Reused,
+    View,
     Wish,
 )
 from dbt.adapters.lakehouse.settings import LakeSettings
@@ -60,7 +61,8 @@ class RunSession:
     """See ``lake.base.Session``. Without a run it only reads.
 
     ``keeps_state`` says whether settings of its worker's connection were (or may have been) changed; ``temporaries`` are
-    the temporary relations there.
+    the temporary relations there. ``seen`` is what the statement at work found where it writes, ``said`` what its commit
+    is to say of it, ``began`` when it began.
     """
 
     def __init__(
@@ -80,6 +82,8 @@ class RunSession:
         self.temporaries: set[str] = set()
         self.keeps_state = False
         self.seen: dict[Key, str | None] = {}
+        self.said: dict[str, Any] = {}
+        self.began = 0.0
         self._prepared: set[str] = set()
         self.planner = InputPlanner(state, settings.database, default_schema)
         self.settings = settings
@@ -374,13 +378,18 @@ class RunSession:
             seen = {key: self.state.own.content(key)}
             if (same := self.same_view(name, sql, node, comment, more)) is not None:
                 return Built(entry=same, reused=Reused(run=None, author="", seconds=0.0))
+            started = time.perf_counter()
             entry = self._view(name, sql, node, comment, more)
+            comments = more.get("column_comments", {})
+            view = View(name=name, sql=sql, node=node, comment=comment, column_comments=comments)
             provenance = {
                 **more.get("provenance", {}),
                 "node": node,
                 "mode": "view",
                 "sql": sql,
                 "inputs": entry.inputs,
+                "recipe": recipe.view_recipe(view, more.get("setup", ())),
+                "seconds": round(time.perf_counter() - started, 6),
             }
             puts = [*self.schema_put(name.schema), (key, entry)]
             run.commit(puts, f"Create view {key}", provenance, seen=seen)
@@ -540,11 +549,27 @@ def _provenance(build: Build, known: Mapping[str, str], attempt: reuse.Attempt) 
         "sql": build.sql,
         "python": build.python.code if build.python is not None else None,
         "inputs": known,
-        **({"fingerprint": attempt.mark.id} if attempt.mark is not None else {}),
+        "recipe": recipe.recipe(build),
+        **(_marked(build, attempt.mark) if attempt.mark is not None else {}),
         **({"not_reusable": list(attempt.why_not)} if attempt.why_not else {}),
         **({"not_looked_for": "never" if build.reuse == "never" else "rebuild"} if _is_made_anew(build) else {}),
         **({"waited_for": attempt.waited_for} if attempt.waited_for is not None else {}),
     }
+
+
+def _marked(build: Build, mark: fingerprint.Fingerprint) -> dict[str, Any]:
+    """What a fingerprint says for a commit; of Python also what it ran on."""
+    said: dict[str, Any] = {"fingerprint": mark.id}
+    if mark.steady:
+        said["depends_on_time"] = True
+    if build.python is not None:
+        known = ("python", "packages")
+        said["environment"] = {
+            name: value
+            for name, value in mark.parts.items()
+            if name in known or name.startswith(("package ", "module "))
+        }
+    return said
 
 
 def _is_made_anew(build: Build) -> bool:
