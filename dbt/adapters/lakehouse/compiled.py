@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dbt.adapters.lakehouse.templates import ATTRIBUTES, EACH_TIME, HASHED, NEVER_OWN, Named, named
+
 # fmt: off
 _HARMLESS = frozenset((
     "ref", "source", "config", "this", "execute", "return", "log", "print", "doc", "tojson", "fromjson", "toyaml",
@@ -28,42 +30,13 @@ _HARMLESS = frozenset((
     "false", "none", "True", "False", "None",
 ))
 # fmt: on
-_ATTRIBUTES = {
-    "adapter": {"dispatch", "quote", "type"},
-    "modules": {"re", "itertools"},
-    "api": {"Relation", "Column"},
-    "exceptions": {"raise_compiler_error", "raise_not_implemented"},
-    "model": {"name", "alias", "schema", "database", "unique_id", "resource_type", "config", "columns", "tags", "meta"},
-    "builtins": {"ref", "source", "config"},
-}
-"""What may be used of objects that can do more."""
-_HASHED = frozenset({"var", "target", "env_var"})
-"""Names whose values are part of the key where they are used."""
 _STATE_OF_OWN_TABLE = frozenset({"is_incremental", "should_full_refresh", "should_store_failures"})
 """Macros of dbt that ask for what the key holds anyway."""
-_EACH_TIME = frozenset({"dbt_metadata_envs", "invocation_id", "run_started_at", "thread_id"})
-"""Names whose values are others with each invocation."""
-_NEVER_OWN = frozenset(
-    (
-        *_ATTRIBUTES,
-        *_HASHED,
-        *_EACH_TIME,
-        "context",
-        "flags",
-        "graph",
-        "invocation_args_dict",
-        "load_agate_table",
-        "load_result",
-        "selected_resources",
-    )
-)
-"""Names of dbt that a template does not take for its own variables."""
 _INTERNAL = frozenset({"dbt", "dbt_lakehouse", "dbt_duckdb"})
 _WHILE_PARSING = frozenset({"generate_alias_name", "generate_database_name", "generate_schema_name"})
 """Macros that projects bring in the place of dbt's, and that have done their work before a node is built."""
 _CALL = re.compile(r"\s*(env_var|ref|var|source|doc)\s*\(.+\)\s*")
 """What dbt renders in a test's arguments without braces, too."""
-_UNSURE_FILTERS = frozenset({"random"})
 _KWARGS = "_dbt_generic_test_kwargs"
 
 _FIELDS = (
@@ -84,21 +57,6 @@ _FIELDS = (
 )
 
 
-@dataclass(frozen=True)
-class Named:
-    """What a template names: plain names, names with an attribute (``adapter.quote``), names of dispatched macros, variables
-    of the environment. ``own`` are those of the plain names that it sets itself, at least on some way through it.
-    ``unclear`` if it uses something of which names do not tell.
-    """
-
-    plain: tuple[str, ...] = ()
-    dotted: tuple[tuple[str, str], ...] = ()
-    dispatched: tuple[str, ...] = ()
-    environment: tuple[str, ...] = ()
-    own: tuple[str, ...] = ()
-    unclear: bool = False
-
-
 @dataclass
 class _Reached:
     """What a template and the macros behind it use."""
@@ -107,61 +65,6 @@ class _Reached:
     hashed: set[str] = field(default_factory=set)
     environment: set[str] = field(default_factory=set)
     clear: bool = True
-
-
-def named(text: str) -> Named:
-    """What a template names. One that cannot be parsed is unclear."""
-    if "{{" not in text and "{%" not in text:
-        return Named()
-    import jinja2
-    from dbt_common.clients.jinja import get_environment
-    from jinja2 import meta, nodes
-
-    try:
-        tree = get_environment(None).parse(text)
-        undeclared = meta.find_undeclared_variables(tree)
-    except (jinja2.TemplateError, NotImplementedError):
-        return Named(unclear=True)
-    # What is set in a block (``{% set x %}…{% endset %}``), or on one way only, is among the undeclared.
-    own = {found.name for found in tree.find_all(nodes.Name) if found.ctx == "store"} & undeclared - _NEVER_OWN
-    dotted: set[tuple[str, str]] = set()
-    dispatched: set[str] = set()
-    environment: set[str] = set()
-    unclear = any(
-        found.name in _UNSURE_FILTERS or any(getattr(one, "value", None) in _UNSURE_FILTERS for one in found.args)
-        for found in tree.find_all(nodes.Filter)
-    )
-    called = {id(call.node) for call in tree.find_all(nodes.Call)}
-    attributed: set[int] = set()
-    for attribute in tree.find_all(nodes.Getattr):
-        if isinstance(attribute.node, nodes.Name) and attribute.node.name in undeclared:
-            attributed.add(id(attribute.node))
-            dotted.add((attribute.node.name, attribute.attr))
-            # Under another name, what it is called with does not show.
-            unclear = unclear or (attribute.attr == "dispatch" and id(attribute) not in called)
-    for call in tree.find_all(nodes.Call):
-        first = call.args[0] if call.args else None
-        literal = first.value if isinstance(first, nodes.Const) and isinstance(first.value, str) else None
-        if isinstance(call.node, nodes.Getattr) and call.node.attr == "dispatch":
-            unclear = unclear or literal is None
-            dispatched.add(literal or "")
-        elif isinstance(call.node, nodes.Name) and call.node.name == "env_var":
-            unclear = unclear or literal is None
-            environment.add(literal or "")
-    plain = {
-        found.name
-        for found in tree.find_all(nodes.Name)
-        if id(found) not in attributed and found.name in undeclared and found.ctx == "load"
-    }
-    passed_on = [found for found in tree.find_all(nodes.Name) if found.name == "env_var" and id(found) not in called]
-    return Named(
-        plain=tuple(sorted(plain)),
-        dotted=tuple(sorted(dotted)),
-        dispatched=tuple(sorted(dispatched)),
-        environment=tuple(sorted(environment)),
-        own=tuple(sorted(own)),
-        unclear=unclear or bool(passed_on),
-    )
 
 
 class Sources:
@@ -270,22 +173,22 @@ class Sources:
                 continue
             yield from macros
             # A package's macro of dbt's own name counts in that package alone.
-            if name in _NEVER_OWN or (not macros and name not in template.own):
+            if name in NEVER_OWN or (not macros and name not in template.own):
                 self._plain(name, reached)
         for name, attribute in template.dotted:
             if name in template.own:
                 yield from self._by_name.get(name, ())
             elif name in self._packages and (name, attribute) in self._by_package:
                 yield self._by_package[name, attribute]
-            elif attribute not in _ATTRIBUTES.get(name, {attribute}):
+            elif attribute not in ATTRIBUTES.get(name, {attribute}):
                 reached.clear = False
-            elif name not in _ATTRIBUTES:
+            elif name not in ATTRIBUTES:
                 self._plain(name, reached)
         for name in template.dispatched:
             yield from self._dispatched.get(name, ())
 
     def _plain(self, name: str, reached: _Reached) -> None:
-        if name in _HASHED:
+        if name in HASHED:
             reached.hashed.add(name)
         elif name not in _HARMLESS and name != _KWARGS:
             reached.clear = False
@@ -332,12 +235,26 @@ class Sources:
         packages = {name: project.vars.to_dict() for name, project in self._config.load_dependencies().items()}
         return [self._config.vars.to_dict(), packages, getattr(self._config, "cli_vars", None)]
 
-    def _overriding(self) -> Mapping[str, Any] | None:
-        """Variables that are used by macros in the place of those that make a build of compiled code; None if the clock is."""
+    @functools.cached_property
+    def _internal_names(self) -> frozenset[str]:
+        macros = self._manifest.macros.values()
+        return frozenset(_plain_name(macro) for macro in macros if macro.package_name in _INTERNAL)
+
+    @functools.cached_property
+    def _overriding(self) -> tuple[str, ...]:
+        """Macros of the project and its packages in the place of those that make a build of compiled code."""
+        return tuple(
+            key
+            for key, macro in self._manifest.macros.items()
+            if macro.package_name not in _INTERNAL
+            and (_plain_name(macro) in self._internal_names or macro.name.startswith("materialization_"))
+        )
+
+    def _used_by_overriding(self) -> Mapping[str, Any] | None:
+        """Variables that overriding macros use; None if they use the clock."""
         macros = self._manifest.macros
-        internal = {_plain_name(macro) for macro in macros.values() if macro.package_name in _INTERNAL}
-        internal -= _WHILE_PARSING
-        waiting = [key for key, macro in macros.items() if _plain_name(macro) in internal]
+        names_of_dbt = self._internal_names - _WHILE_PARSING
+        waiting = [key for key in self._overriding if _plain_name(macros[key]) in names_of_dbt]
         reached = _Reached()
         while waiting:
             key = waiting.pop()
@@ -346,7 +263,7 @@ class Sources:
             reached.macros.add(key)
             template = self._scan(macros[key].macro_sql)
             names = {*template.plain, *(name for name, _ in template.dotted)}
-            if names & _EACH_TIME or ("modules", "datetime") in template.dotted or "" in template.environment:
+            if names & EACH_TIME or ("modules", "datetime") in template.dotted or "" in template.environment:
                 return None
             waiting += self._visit(template, reached)
         values = {name: self._value_of(name) for name in sorted(reached.hashed)}
@@ -362,24 +279,18 @@ class Sources:
 
         from dbt.adapters.lakehouse.__version__ import version
 
-        internal = _INTERNAL
-        names = {_plain_name(macro) for macro in self._manifest.macros.values() if macro.package_name in internal}
-        users = {key for key, macro in self._manifest.macros.items() if macro.package_name not in internal}
-        overriding = any(
-            _plain_name(self._manifest.macros[key]) in names
-            or self._manifest.macros[key].name.startswith("materialization_")
-            for key in users
-        )
-        shaping = [key for key in self._manifest.macros if key not in users or overriding]
+        used = self._used_by_overriding()
+        if used is None:
+            return None
+        macros = self._manifest.macros
+        # What overrides may call anything of the project.
+        shaping = macros if self._overriding else [key for key in macros if macros[key].package_name in _INTERNAL]
         flags = {
             name: str(getattr(self._flags, name, None))
             for name in ("FULL_REFRESH", "EMPTY", "SAMPLE", "STORE_FAILURES", "EVENT_TIME_START", "EVENT_TIME_END")
         }
         project = [getattr(self._config, name, None) for name in ("project_name", "dispatch", "quoting", "flags")]
         versions = [dbt.version.__version__, version]
-        used = self._overriding()
-        if used is None:
-            return None
         return _hash([versions, flags, project, used, sorted(self._macro_hash(key) for key in shaping)])
 
 

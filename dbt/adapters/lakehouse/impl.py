@@ -521,12 +521,12 @@ class LakehouseAdapter(SQLAdapter):
                 external_access=demands.flag(node["config"], "external_access"),
                 rebuild=not self.credentials.reuses(),
                 provenance=_provenance(node),
-                deciding=tuple(deciding) if self._has_own_snapshots(node) else None,
+                deciding=tuple(deciding) if self._snapshots_as_dbt_does(node) else None,
                 **demands.reuse(node["config"]),
             )
             return self._respond(self._build(build), "MERGE")
 
-    def _has_own_snapshots(self, node: Mapping[str, Any]) -> bool:
+    def _snapshots_as_dbt_does(self, node: Mapping[str, Any]) -> bool:
         """Whether it is dbt's own macros that make a snapshot's SQL, of which it is known where they ask for the time."""
         if node["config"].get("strategy") not in ("timestamp", "check"):
             return False

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from dbt.adapters.lakehouse.__version__ import version
-from dbt.adapters.lakehouse.compiled import Named, Sources
+from dbt.adapters.lakehouse.compiled import Sources
 from dbt.adapters.lakehouse.run.values import Build, View, Wish
+from dbt.adapters.lakehouse.templates import Named
 
 FILE = "lakehouse_builds.json"
 _FORMAT = 3

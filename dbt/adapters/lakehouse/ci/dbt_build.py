@@ -9,14 +9,15 @@ import contextlib
 import json
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dbt.adapters.lakehouse.ci.values import MODELS, DbtBuild, Node, to_json
+from dbt.adapters.lakehouse.row_keys import row_key
 
 _REUSED = "REUSED"
-_SCD_ID = "dbt_scd_id"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -46,11 +47,13 @@ def main(arguments: Sequence[str]) -> int:
 
 def _nodes(results: Iterable[Any]) -> tuple[Node, ...]:
     results = list(results)
-    unique = _unique(result.node for result in results)
-    return tuple(_node(result, unique) for result in results)
+    tests: dict[str | None, list[Any]] = defaultdict(list)
+    for result in results:
+        tests[getattr(result.node, "attached_node", None)].append(result.node)
+    return tuple(_node(result, tests[result.node.unique_id]) for result in results)
 
 
-def _node(result: Any, unique: Mapping[str, tuple[str, ...]]) -> Node:
+def _node(result: Any, tests: Sequence[Any]) -> Node:
     node = result.node
     kind = _text(node.resource_type)
     said: Mapping[str, Any] = result.adapter_response or {}
@@ -67,50 +70,13 @@ def _node(result: Any, unique: Mapping[str, tuple[str, ...]]) -> Node:
         reused=said.get("code") == _REUSED,
         saved=float(said.get("seconds_saved") or 0.0),
         failures=result.failures,
-        key=(_own_key(node) or unique.get(node.unique_id, ())) if is_relation else (),
+        key=row_key(node, tests) if is_relation else (),
     )
 
 
 def _text(value: Any) -> str:
     """An enumeration's value, or what already is text."""
     return str(getattr(value, "value", value))
-
-
-def _own_key(node: Any) -> tuple[str, ...]:
-    """The key that a node's own configuration names: of a snapshot's rows, its ids are; else ``unique_key`` or a contract."""
-    config = node.config
-    if _text(node.resource_type) == "snapshot":
-        return (getattr(config.snapshot_meta_column_names, "dbt_scd_id", None) or _SCD_ID,)
-    said = getattr(config, "unique_key", None)
-    if said:
-        return tuple(said) if isinstance(said, list | tuple) else (str(said),)
-    for constraint in getattr(node, "constraints", None) or ():
-        if _text(constraint.type) == "primary_key" and constraint.columns:
-            return tuple(constraint.columns)
-    for column in (getattr(node, "columns", None) or {}).values():
-        if any(_text(constraint.type) == "primary_key" for constraint in getattr(column, "constraints", None) or ()):
-            return (str(column.name),)
-    return ()
-
-
-def _unique(nodes: Iterable[Any]) -> dict[str, tuple[str, ...]]:
-    """Keys that tests of the build look after, by the node they are about; one column is taken before several."""
-    found: dict[str, tuple[str, ...]] = {}
-    for node in nodes:
-        said = getattr(node, "test_metadata", None)
-        about = getattr(node, "attached_node", None)
-        if said is None or about is None or getattr(node.config, "where", None):
-            continue
-        columns: Any = None
-        if said.name == "unique":
-            columns = [node.column_name or said.kwargs.get("column_name")]
-        elif said.name == "unique_combination_of_columns":
-            columns = said.kwargs.get("combination_of_columns")
-        if columns and all(isinstance(column, str) for column in columns):
-            key = tuple(column.strip('"') for column in columns)
-            if about not in found or len(key) < len(found[about]):
-                found[about] = key
-    return found
 
 
 if __name__ == "__main__":

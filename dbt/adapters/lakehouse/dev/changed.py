@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dbt_common.exceptions import DbtBaseException
 
 from dbt.adapters.lakehouse.dev.values import Node
+from dbt.adapters.lakehouse.row_keys import row_key
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
@@ -137,32 +138,8 @@ def node_of(manifest: Manifest | None, node: Any) -> Node:
 
 
 def key_of(manifest: Manifest, node: Any) -> tuple[str, ...]:
-    """The columns that tell rows of a node apart: as configured, as its contract says, or as a test of it does."""
-    if node.resource_type == "snapshot":
-        names = getattr(node.config, "snapshot_meta_column_names", None)
-        return (getattr(names, "dbt_scd_id", None) or "dbt_scd_id",)
-    configured = getattr(node.config, "unique_key", None)
-    if configured:
-        return (configured,) if isinstance(configured, str) else tuple(configured)
-    for constraint in getattr(node, "constraints", ()):
-        if str(constraint.type) in ("primary_key", "unique") and constraint.columns:
-            return tuple(constraint.columns)
-    for column in node.columns.values():
-        if any(str(constraint.type) in ("primary_key", "unique") for constraint in column.constraints):
-            return (column.name,)
-    return next(_tested_keys(manifest, node), ())
-
-
-def _tested_keys(manifest: Manifest, node: Any) -> Iterator[tuple[str, ...]]:
-    for name in manifest.child_map.get(node.unique_id, ()):
-        test: Any = manifest.nodes.get(name)
-        known = getattr(test, "test_metadata", None)
-        if test is None or known is None or getattr(test, "attached_node", None) != node.unique_id:
-            continue
-        if known.name == "unique" and getattr(test, "column_name", None):
-            yield (str(test.column_name),)
-        elif known.name == "unique_combination_of_columns":
-            yield tuple(str(column) for column in known.kwargs.get("combination_of_columns", ()))
+    """The columns that tell rows of a node apart, tests of it considered."""
+    return row_key(node, [manifest.nodes.get(name) for name in manifest.child_map.get(node.unique_id, ())])
 
 
 def _find(manifest: Manifest, name: str) -> Any:

@@ -24,24 +24,12 @@ _CHANCE = frozenset(
     {"random", "secrets", "uuid", "urandom", "uuid1", "uuid4", "default_rng", "sample", "shuffle", "hash"}
 )
 _TIME = frozenset({"now", "today", "utcnow", "time", "time_ns", "monotonic", "perf_counter"})
-_OUTSIDE = frozenset(
-    {
-        *(
-            "open",
-            "environ",
-            "getenv",
-            "urlopen",
-            "requests",
-            "httpx",
-            "socket",
-            "subprocess",
-            "connect",
-            "glob",
-            "iterdir",
-        ),
-        *("listdir", "scandir", "rglob", "getpid", "getcwd", "cwd", "gethostname"),
-    }
-)
+# fmt: off
+_OUTSIDE = frozenset((
+    "open", "environ", "getenv", "urlopen", "requests", "httpx", "socket", "subprocess", "connect", "glob", "iterdir",
+    "listdir", "scandir", "rglob", "getpid", "getcwd", "cwd", "gethostname",
+))
+# fmt: on
 _HIDING = frozenset({"import_module", "__import__", "runpy", "exec", "eval", "spec_from_file_location"})
 _READERS = ("read_", "scan_", "from_csv")
 _FILES = frozenset({"open", "glob", "rglob", "iterdir", "listdir", "scandir"})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dbt.adapters.lakehouse.compiled import Named, named
+from dbt.adapters.lakehouse.templates import Named, named
 
 
 @pytest.mark.parametrize("text", ["", "select 1", "select '{' || '}'"])
