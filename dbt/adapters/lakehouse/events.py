@@ -21,6 +21,7 @@ from dbt_common.invocation import get_invocation_id
 from dbt.adapters.lakehouse import profile, telemetry
 from dbt.adapters.lakehouse.connections import REUSED, dbt_errors
 from dbt.adapters.lakehouse.credentials import LakehouseCredentials
+from dbt.adapters.lakehouse.git_state import GitState
 from dbt.adapters.lakehouse.jobs.job import PythonNeeds
 from dbt.adapters.lakehouse.lake.base import Lake, Run, RunRequest, Session
 from dbt.adapters.lakehouse.memory import Remembering
@@ -33,6 +34,7 @@ logger = AdapterLogger("Lakehouse")
 _BUILDING = ("run", "build", "retry")
 """Commands that run models: others select them, too."""
 _RUNNING = (*_BUILDING, "seed", "snapshot", "test")
+_WRITING = (*_RUNNING, "run-operation", "clone")
 
 
 class Invocation:
@@ -56,8 +58,16 @@ class Invocation:
         self.remembering: Remembering | None = None
         self._batch = threading.local()
         self._command = _current_command()
+        # At once, so that git has answered when the first node writes.
+        self._git = self._git_state() if self._command in _WRITING else None
         self._batches_done: frozenset[str] = frozenset()
         self._continues = self._run_to_continue() if self._command == "retry" else None
+
+    def _git_state(self) -> GitState:
+        project = Path.cwd()  # dbt works in the project's folder
+        made = [project / name for name in ("target", "logs", "dbt_packages", "package-lock.yml", ".user.yml")]
+        warehouse = self._credentials.warehouse
+        return GitState(project, (*made, *([project / warehouse] if warehouse else []), self._target_path()))
 
     @property
     def in_command(self) -> bool:
@@ -83,6 +93,7 @@ class Invocation:
     def _request(self) -> RunRequest:
         command = f"dbt {self._command}" if self._command else "dbt"
         invocation = get_invocation_id()
+        git = self._git.said() if self._git is not None else None
         return RunRequest(
             id=invocation if self.in_command else str(uuid.uuid4()),
             command=command,
@@ -95,6 +106,8 @@ class Invocation:
             provenance={
                 "command": command,
                 "invocation": invocation,
+                "versions": {"dbt": _dbt_version()},
+                **({"git": git} if git is not None else {}),
                 **({} if self._credentials.reuses() else {"reuse": "off"}),
             },
             environments=self._python_needs() if self._command in _BUILDING else (),
@@ -233,6 +246,12 @@ class Invocation:
         with self._lock:
             if not self.in_command:
                 self._run = None
+
+
+def _dbt_version() -> str:
+    from dbt.version import __version__
+
+    return str(__version__)
 
 
 def _current_command() -> str | None:

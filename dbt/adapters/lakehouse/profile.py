@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dbt.adapters.lakehouse.catalog.refs import check_name, is_run_name
+from dbt.adapters.lakehouse.catalog.refs import check_name, is_run_name, parse
 from dbt.adapters.lakehouse.errors import ConfigError, InvalidRef
-from dbt.adapters.lakehouse.settings import LakeSettings, PublishMode, ServiceSettings
+from dbt.adapters.lakehouse.settings import LakeSettings, PublishConflict, PublishMode, ServiceSettings
 from dbt.adapters.lakehouse.storage.base import LOCAL, S3
 from dbt.adapters.lakehouse.storage.places import check_warehouse
 from dbt.adapters.lakehouse.storage.s3_options import check_s3_location, s3_options
@@ -94,9 +94,9 @@ def target_branch(profile: Mapping[str, Any], project_dir: Path) -> str:
 
 
 def from_branch(profile: Mapping[str, Any]) -> str:
-    """The branch that the target's branch is made from on first use."""
+    """The ref that the target's branch is made from on first use: mostly a branch."""
     branch = profile.get("from_branch", DEFAULT_BRANCH)
-    _branch("from_branch", branch)
+    _from_branch("from_branch", branch)
     return str(branch)
 
 
@@ -110,6 +110,17 @@ def publish_mode(profile: Mapping[str, Any]) -> PublishMode:
         )
     _publish("publish", mode)
     return PublishMode(mode)
+
+
+def publish_conflict(profile: Mapping[str, Any]) -> PublishConflict:
+    """What is done when the target moved under a run that passed; LAKEHOUSE_PUBLISH_CONFLICT says otherwise for one command."""
+    told = os.environ.get("LAKEHOUSE_PUBLISH_CONFLICT")
+    known = [one.value for one in PublishConflict]
+    if told and told not in known:
+        raise ConfigError(f"LAKEHOUSE_PUBLISH_CONFLICT is {told!r}; known values: {', '.join(known)}")
+    said = told or profile.get("publish_conflict", PublishConflict.FAIL)
+    _publish_conflict("publish_conflict", said)
+    return PublishConflict(said)
 
 
 def author() -> str:
@@ -284,6 +295,18 @@ def _branch(key: str, value: object) -> None:
     _branch_name(text, f"profile key {key!r} is {text!r}")
 
 
+def _from_branch(key: str, value: object) -> None:
+    text = _text(
+        key,
+        value,
+        "a branch, a tag, a commit or a state of one is needed, main@2026-11-20 for instance; put it in quotes",
+    )
+    try:
+        parse(text)
+    except InvalidRef as error:
+        raise _wrong(key, value, f"{error}; name a branch, a tag, a commit, or a state of one as main~2") from error
+
+
 def _branch_name(name: str, fact: str) -> None:
     fault = "names that begin with 'run/' belong to runs" if is_run_name(name) else ""
     try:
@@ -296,6 +319,10 @@ def _branch_name(name: str, fact: str) -> None:
 
 def _publish(key: str, value: object) -> None:
     _one_of(key, value, [mode.value for mode in PublishMode])
+
+
+def _publish_conflict(key: str, value: object) -> None:
+    _one_of(key, value, [one.value for one in PublishConflict])
 
 
 PREFLIGHT = ("error", "warn", "off")
@@ -385,8 +412,9 @@ _CHECKS: dict[str, Callable[[str, object], object]] = {
     "database": _database,
     "schema": _text,
     "branch": _branch,
-    "from_branch": _branch,
+    "from_branch": _from_branch,
     "publish": _publish,
+    "publish_conflict": _publish_conflict,
     "reuse": _switch,
     "preflight": _preflight,
     "isolation": _isolation,
