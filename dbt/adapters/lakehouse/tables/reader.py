@@ -67,7 +67,7 @@ def scan(table: Table, files: Sequence[LiveFile], *, numbers: Sequence[int] | No
     # DuckDB's virtual columns give way to columns of a file that have their names: read those files by field id.
     needs_virtual = positions or bool(with_deletes)
     hidden = needs_virtual and any(fold(f.name) in _VIRTUAL for f in table.schema.fields)
-    by_id = hidden or any(_written_otherwise(table, file) for file in files)
+    by_id = hidden or any(written_otherwise(table, file) for file in files)
     names = {f.field_id: f"c{f.field_id}" if hidden else f.name for f in table.schema.fields}
     common = _Scan(table=table, by_id=by_id, names=names, positions=positions, stored=stored)
     numbers = numbers if numbers is not None else range(len(files))
@@ -106,7 +106,7 @@ def deletes_by_file(table: Table, files: Sequence[LiveFile]) -> dict[str, list[L
     return found
 
 
-def _written_otherwise(table: Table, file: LiveFile) -> bool:
+def written_otherwise(table: Table, file: LiveFile) -> bool:
     """Whether a file may hold other columns than the current schema's, or the same in another order or type."""
     current = _shape(table.schema)
     if len(table.metadata.schemas) == 1:
