@@ -15,7 +15,7 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -376,6 +376,13 @@ def merged_ranges(ranges: Iterable[TimeRange]) -> list[TimeRange]:
     from dbt.adapters.lakehouse.tables import staging
 
     return staging.merged(ranges)
+
+
+def unjoined_files(nodes: Mapping[str, Any]) -> Iterator[str]:
+    """Files of batches that a run could not join, which the run that continues it will (``adopt``)."""
+    for said in nodes.values():
+        for text in said.get(_UNJOINED, ()) if isinstance(said, Mapping) else ():
+            yield from (file.path for file in _from_json(text).staged.files)
 
 
 def _from_json(text: str) -> Waiting:

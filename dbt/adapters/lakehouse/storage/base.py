@@ -9,7 +9,7 @@ reader to trip over.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -45,6 +45,12 @@ class Storage(Protocol):
 
     def list_prefix(self, uri: str) -> Iterator[StoredFile]:
         """Every file below a folder, in no particular order; nothing if there is no such folder."""
+
+    def delete_files(self, uris: Sequence[str], *, below: str) -> None:
+        """Remove many files, and those folders below ``below`` that are empty then; what is gone already is no error."""
+
+    def tidy(self, uri: str, before: float) -> int:
+        """Below a folder, end what a writer left that died before that time: empty folders, unfinished uploads. How many."""
 
     def exists(self, uri: str) -> bool:
         """Whether a file or folder is there."""

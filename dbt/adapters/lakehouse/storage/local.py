@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from dbt.adapters.lakehouse.errors import ConfigError, StorageError
@@ -43,8 +43,10 @@ class LocalStorage:
             try:
                 handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
             except FileNotFoundError:
-                Path(path).parent.mkdir(parents=True, exist_ok=True)
-                handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+                handle = _in_folder(
+                    os.path.dirname(path),  # noqa: PTH120
+                    lambda: os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666),
+                )
         except OSError as error:
             raise _failed("write", uri, error) from error
         try:
@@ -90,6 +92,24 @@ class LocalStorage:
             except OSError as error:
                 raise _failed("list", LOCAL + folder, error) from error
 
+    def delete_files(self, uris: Sequence[str], *, below: str) -> None:
+        """See Storage."""
+        folders = set()
+        for uri in uris:
+            self.delete(uri)
+            folders.add(os.path.dirname(self._path(uri)))  # noqa: PTH120
+        top = self._path(below)
+        for folder in folders:
+            while folder.startswith(f"{top}/") and _remove_if_empty(folder):
+                folder = os.path.dirname(folder)  # noqa: PTH120
+
+    def tidy(self, uri: str, before: float) -> int:
+        """See Storage."""
+        try:
+            return _remove_empty(self._path(uri), before, top=True)
+        except OSError as error:
+            raise _failed("tidy up", uri, error) from error
+
     def exists(self, uri: str) -> bool:
         """See Storage."""
         return os.path.lexists(self._path(uri))
@@ -99,7 +119,7 @@ class LocalStorage:
         path = self._path(uri)
         if folder:
             try:
-                os.makedirs(path, exist_ok=True)  # noqa: PTH103  # the fixed cost of a small table counts
+                _make_folder(path)
             except OSError as error:
                 raise _failed("write", uri, error) from error
         return path
@@ -114,6 +134,7 @@ class LocalStorage:
         made = kept[uri] = self.duckdb_path(f"{LOCAL}{private()}/{Path(target).name}", folder=True)
         yield made
         try:
+            _make_folder(os.path.dirname(target))  # noqa: PTH120
             shutil.copytree(made, target, copy_function=_link)
         except (OSError, shutil.Error) as error:
             raise _failed("write", uri, error if isinstance(error, OSError) else OSError(str(error))) from error
@@ -128,6 +149,51 @@ class LocalStorage:
                 "keep the warehouse in a folder without them"
             )
         return uri[len(LOCAL) :]
+
+
+_ATTEMPTS = 10
+
+
+def _make_folder(path: str) -> None:
+    """A folder, with those above it, which may just be removed because they were empty."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            os.makedirs(path, exist_ok=True)  # noqa: PTH103  # the fixed cost of a small table counts
+        except FileNotFoundError:
+            if attempt == _ATTEMPTS:
+                raise
+        else:
+            return
+
+
+def _in_folder(folder: str, make: Callable[[], int]) -> int:
+    """What ``make`` gives once its folder is there, which may just be removed because it was empty."""
+    for _ in range(_ATTEMPTS):
+        _make_folder(folder)
+        with contextlib.suppress(FileNotFoundError):
+            return make()
+    return make()
+
+
+def _remove_if_empty(folder: str) -> bool:
+    try:
+        os.rmdir(folder)  # noqa: PTH106
+    except OSError:
+        return False
+    return True
+
+
+def _remove_empty(folder: str, before: float, *, top: bool = False) -> int:
+    """Remove empty folders that nobody touched since a time: a younger one may be about to be written into."""
+    try:
+        # Before what is below it goes, since that counts as a change.
+        touched = os.stat(folder).st_mtime  # noqa: PTH116
+        with os.scandir(folder) as entries:
+            below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return 0
+    count = sum(_remove_empty(path, before) for path in below)
+    return count + int(not top and touched < before and _remove_if_empty(folder))
 
 
 def _link(source: str, target: str) -> str:

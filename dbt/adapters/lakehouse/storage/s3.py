@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -66,23 +66,53 @@ class S3Storage:
 
     def delete_prefix(self, uri: str) -> None:
         """See Storage. Uploads that were begun below it and never finished are ended, too."""
-        bucket, _ = split_uri(uri)
-        keys = [split_uri(file.uri)[1] for file in self.list_prefix(uri)]
+        self.delete_files([file.uri for file in self.list_prefix(uri)], below=uri)
         with _translated("delete", uri):
-            for start in range(0, len(keys), _DELETED_AT_ONCE):
-                batch = [{"Key": key} for key in keys[start : start + _DELETED_AT_ONCE]]
-                answer = self._client.delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True})
-                for error in answer.get("Errors", ()):
-                    raise StorageError(
-                        f"cannot delete {S3}{bucket}/{error.get('Key')}: {error.get('Message')} ({error.get('Code')})",
-                        passing=error.get("Code") in ("InternalError", "SlowDown"),
-                    )
             for upload in self._unfinished(uri):
-                self._client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+                self._abort(uri, upload)
+
+    def delete_files(self, uris: Sequence[str], *, below: str) -> None:
+        """See Storage. There are no folders to be removed."""
+        del below
+        for start in range(0, len(uris), _DELETED_AT_ONCE):
+            places = [split_uri(uri) for uri in uris[start : start + _DELETED_AT_ONCE]]
+            for bucket in sorted({bucket for bucket, _ in places}):
+                self._delete_keys(bucket, [key for where, key in places if where == bucket])
+
+    def _delete_keys(self, bucket: str, keys: Sequence[str]) -> None:
+        with _translated("delete", f"{S3}{bucket}/{keys[0]}"):
+            wanted = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+            answer = self._client.delete_objects(Bucket=bucket, Delete=wanted)
+            for error in answer.get("Errors", ()):
+                raise StorageError(
+                    f"cannot delete {S3}{bucket}/{error.get('Key')}: {error.get('Message')} ({error.get('Code')})",
+                    passing=error.get("Code") in ("InternalError", "SlowDown"),
+                )
+
+    def tidy(self, uri: str, before: float) -> int:
+        """See Storage. Stores that cannot tell of unfinished uploads have none to be ended."""
+        from botocore.exceptions import ClientError
+
+        with _translated("list", uri):
+            try:
+                found = self._unfinished(uri.rstrip("/"))
+            except ClientError as error:
+                if code_of(error) in ("NotImplemented", "501", "MethodNotAllowed", "405"):
+                    return 0
+                raise
+            old = [upload for upload in found if upload["Initiated"].timestamp() < before]
+            for upload in old:
+                self._abort(uri, upload)
+        return len(old)
+
+    def _abort(self, uri: str, upload: dict[str, Any]) -> None:
+        bucket, _ = split_uri(uri)
+        self._client.abort_multipart_upload(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
 
     def _unfinished(self, uri: str) -> list[dict[str, Any]]:
         bucket, prefix = split_uri(uri)
-        pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=f"{prefix}/")
+        below = f"{prefix}/" if prefix else ""
+        pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=below)
         return [upload for page in pages for upload in page.get("Uploads", ())]
 
     def list_prefix(self, uri: str) -> Iterator[StoredFile]:
