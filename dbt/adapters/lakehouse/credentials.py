@@ -12,7 +12,7 @@ from dbt_common.exceptions import DbtRuntimeError
 
 from dbt.adapters.lakehouse import profile
 from dbt.adapters.lakehouse.errors import ConfigError
-from dbt.adapters.lakehouse.settings import LakeSettings, PublishMode, ServiceSettings
+from dbt.adapters.lakehouse.settings import LakeSettings, PublishConflict, PublishMode, ServiceSettings
 
 
 @dataclass
@@ -26,6 +26,7 @@ class LakehouseCredentials(Credentials):
     branch: str | None = None
     from_branch: str | None = None
     publish: str | None = None
+    publish_conflict: str | None = None
     reuse: Any = None
     preflight: Any = None
     isolation: str | None = None
@@ -85,6 +86,10 @@ class LakehouseCredentials(Credentials):
     def publish_mode(self) -> PublishMode:
         """When results become visible."""
         return profile.publish_mode(self.as_profile())
+
+    def publish_conflict_mode(self) -> PublishConflict:
+        """What is done when the target moved under a run."""
+        return profile.publish_conflict(self.as_profile())
 
     def reuses(self) -> bool:
         """Whether results made before are used again: LAKEHOUSE_REUSE (``on``, ``off``), else ``reuse``, else yes."""

@@ -86,9 +86,14 @@ class Invocation:
                 self._run = self._open_lake().open_run(self._request())
             return self._run
 
+    @property
+    def opened(self) -> Run | None:
+        """The run, if it was opened and a command is under way."""
+        return self._run if self.in_command else None
+
     def session(self) -> Session:
         """A session of the run for the calling thread."""
-        return self.run().session()
+        return self.run().session(get_node_info().get("unique_id"))
 
     def _request(self) -> RunRequest:
         command = f"dbt {self._command}" if self._command else "dbt"

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,11 +108,16 @@ class Remembering:
     keys: Mapping[str, str | None]
     manifest: Any
     compiled: dict[str, Any] = field(default_factory=dict)
+    _elsewhere: set[str] = field(default_factory=set)
+
+    def forget(self, nodes: Iterable[str]) -> None:
+        """These run once more, in another state of the lake than their keys were taken in."""
+        self._elsewhere.update(nodes)
 
     def take_compiled(self, node: str) -> Any | None:
         """The compiled copy of a node, if compiling it once more would give the same."""
         copy = self.compiled.pop(node, None)
-        return copy if self.keys.get(node) is not None else None
+        return copy if self.keys.get(node) is not None and node not in self._elsewhere else None
 
     def asked(self, node: str, what: Build | View | str | None) -> None:
         """See ``Memory.asked``."""
@@ -123,7 +128,7 @@ class Remembering:
         """See ``Memory.ended``."""
         if node in self.keys:
             known = self.manifest.nodes.get(node)
-            key = self.keys[node]
+            key = None if node in self._elsewhere else self.keys[node]
             if known is not None and known.resource_type == "seed" and self.sources.key(known, exists=False) != key:
                 key = None  # its file was edited meanwhile
             self.memory.ended(node, key, getattr(known, "compiled_code", None), passed=passed)

@@ -19,6 +19,13 @@ class PublishMode(enum.StrEnum):
     MANUAL = "manual"
 
 
+class PublishConflict(enum.StrEnum):
+    """What is done about a run that passed and whose target moved: it fails, or what is concerned is run again."""
+
+    FAIL = "fail"
+    RERUN = "rerun"
+
+
 @dataclass(frozen=True, kw_only=True)
 class LakeSettings:
     """Where a lake is and how it is reached.

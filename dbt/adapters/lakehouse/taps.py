@@ -77,15 +77,22 @@ def _wrap(owner: type, name: str, parameters: tuple[str, ...], make: Callable[[M
 
 
 def _execute_nodes(original: Method, running: type, adapter_class: type[LakehouseAdapter]) -> Method:
-    """After the on-run-start hooks, before the first node of ``run``, ``build``, ``seed``, ``snapshot`` and ``test``."""
+    """Of ``run``, ``build``, ``seed``, ``snapshot`` and ``test``: after the on-run-start hooks, before the first node; and after
+    the last one, before the on-run-end hooks.
+    """
 
     def execute_nodes(self: Any) -> Any:
         adapter = _adapter(self, adapter_class)
-        if adapter is not None and isinstance(self, running):
-            from dbt.adapters.lakehouse import ahead
+        if adapter is None or not isinstance(self, running):
+            return original(self)
+        from dbt.adapters.lakehouse import again, ahead
 
-            ahead.of_nodes(self, adapter)
-        return original(self)
+        rounds = again.Again(self, adapter)
+        ahead.of_nodes(self, adapter)
+        results = original(self)
+        while rounds.next_round():
+            results = original(self)
+        return results
 
     return execute_nodes
 

@@ -158,6 +158,11 @@ def is_run_name(name: str) -> bool:
     return name.startswith(RUN_PREFIX)
 
 
+def aside(branch: str) -> str:
+    """The name under which a run's branch is written anew before it takes the place of the branch."""
+    return f"{branch}.again"
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """What to put after "no such ref": names that look alike, or how to find out; begins with a separator."""
     close = difflib.get_close_matches(name, [ref for ref in known if not is_run_name(ref) or is_run_name(name)], n=3)

@@ -10,13 +10,15 @@ An embedded lake does the work in this process; a remote one sends the same call
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dbt.adapters.lakehouse.catalog.base import Catalog
 from dbt.adapters.lakehouse.catalog.model import Commit, Entry, RunRecord
 from dbt.adapters.lakehouse.jobs.job import LogLine, Progress, Resources, SchemaChange, Watch
+from dbt.adapters.lakehouse.run.going_back import ResetRequest, Reverted, RevertRequest
+from dbt.adapters.lakehouse.run.provenance import Stale
 from dbt.adapters.lakehouse.run.values import (
     Build,
     Built,
@@ -24,6 +26,7 @@ from dbt.adapters.lakehouse.run.values import (
     Looked,
     Merged,
     MergeRequest,
+    Moved,
     Name,
     PythonSource,
     Recalled,
@@ -47,16 +50,21 @@ __all__ = [
     "Looked",
     "MergeRequest",
     "Merged",
+    "Moved",
     "Name",
     "Progress",
     "PythonSource",
     "Recalled",
+    "ResetRequest",
     "Resources",
+    "RevertRequest",
+    "Reverted",
     "Result",
     "Run",
     "RunRequest",
     "SchemaChange",
     "Session",
+    "Stale",
     "Versions",
     "View",
     "Watch",
@@ -134,8 +142,8 @@ class Run(Protocol):
 
     request: RunRequest
 
-    def session(self) -> Session:
-        """A session for the calling thread."""
+    def session(self, node: str | None = None) -> Session:
+        """A session for the calling thread, which works on a node, if it is known."""
         ...
 
     @property
@@ -147,6 +155,18 @@ class Run(Protocol):
         """End the run as passed: merge its branch into the target's, in one transaction (or leave it, ``manual``).
 
         None if nothing was written. Raises ``MergeConflict`` and changes nothing if the target moved under it.
+        """
+        ...
+
+    def moved(self) -> Moved | None:
+        """What would keep the run from being published now; None if nothing does, or if it is not to be published."""
+        ...
+
+    def rebase(self, head: str, again: Collection[str]) -> None:
+        """Start over from ``head``, which is the target's: with what the run wrote, but for what the nodes ``again`` made.
+
+        Raises ``HeadMoved`` if the target moved on, and ``ConflictError``, changing nothing, if what is kept cannot stand there.
+        No session is at work meanwhile; later ones read the new state.
         """
         ...
 
@@ -177,6 +197,25 @@ class Versions(Protocol):
         With conflicts nothing is changed and the result lists them. Raises ``Guarded`` for what a guard refuses,
         ``TaintedError``, ``HeadMoved``, and what ``Catalog.merge`` raises.
         """
+        ...
+
+    def revert(self, request: RevertRequest) -> Reverted:
+        """Undo a commit, or put tables back as they were at a ref, by a new commit.
+
+        With conflicts, or with dependants that nothing was said of, nothing is changed and the result lists them. Raises
+        ``RefNotFound``, ``NotInLake``, ``HeadMoved``, ``TaintedError``, ``Collected``.
+        """
+        ...
+
+    def reset(self, request: ResetRequest) -> Reverted:
+        """Let a branch hold what a ref holds: by moving it, or if it is protected, by a new commit.
+
+        Raises ``RefNotFound``, ``HeadMoved``, ``TaintedError``, ``Collected``.
+        """
+        ...
+
+    def stale(self, ref: str) -> list[Stale]:
+        """Entries at a ref that do not stand on what they were computed from, by key."""
         ...
 
 

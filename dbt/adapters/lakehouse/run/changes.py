@@ -148,7 +148,7 @@ def _put_table(
     from dbt.adapters.lakehouse.run.session import table_entry
 
     node = before.node if before is not None else None
-    inputs = dict(before.inputs) if before is not None else {}
+    inputs = dict(before.inputs if before is not None else session.said.get("inputs", {}))
     session.said |= {"rows_written": written.rows_written, "rows_deleted": written.rows_deleted}
     content = reuse.content_of(before, written)
     entry = table_entry(name, written, node=node, inputs=inputs, content=content)
@@ -166,6 +166,9 @@ def _put(session: RunSession, name: Name, entry: Entry | None, message: str, sql
 def _provenance(session: RunSession, sql: str) -> dict[str, Any]:
     """What a statement's commit says of it. What was changed by hand in its session is not repeated with it."""
     said = {"statement": sql, **session.said, "seconds": round(time.perf_counter() - session.began, 6)}
+    if session.node is not None:
+        # Not as ``node``, whose table it need not be: a hook's statement.
+        said["acting"] = session.node
     return {**said, "session_changed": True} if session.keeps_state or session.temporaries else said
 
 

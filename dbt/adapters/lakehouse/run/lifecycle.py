@@ -9,7 +9,7 @@ import socket
 import threading
 import weakref
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,15 +27,25 @@ from dbt.adapters.lakehouse.catalog.model import (
     RunRecord,
     RunStatus,
 )
-from dbt.adapters.lakehouse.errors import HeadMoved, JobCancelled, LakehouseError, MergeConflict, RefExists, RefNotFound
+from dbt.adapters.lakehouse.errors import (
+    ConflictError,
+    HeadMoved,
+    JobCancelled,
+    LakehouseError,
+    MergeConflict,
+    RefExists,
+    RefNotFound,
+)
 from dbt.adapters.lakehouse.executors.base import Executor
+from dbt.adapters.lakehouse.jobs.job import Input
+from dbt.adapters.lakehouse.run import rebasing
 from dbt.adapters.lakehouse.run.asked import asked
 from dbt.adapters.lakehouse.run.batch_results import Present
 from dbt.adapters.lakehouse.run.batches import Batches, settle
 from dbt.adapters.lakehouse.run.facts import facts
 from dbt.adapters.lakehouse.run.session import RunSession
 from dbt.adapters.lakehouse.run.state import Snapshot, State
-from dbt.adapters.lakehouse.run.values import RunMemory, RunRequest
+from dbt.adapters.lakehouse.run.values import Moved, RunMemory, RunRequest
 from dbt.adapters.lakehouse.settings import LakeSettings, PublishMode
 
 HEARTBEAT_SECONDS = 10.0
@@ -101,6 +111,9 @@ class LakeRun:
         self._keys: defaultdict[Key, threading.RLock] = defaultdict(threading.RLock)
         self._sessions: weakref.WeakSet[RunSession] = weakref.WeakSet()
         self._others: dict[str, Snapshot] = {}
+        self._database = settings.database.lower()
+        self._read: defaultdict[str, set[str]] = defaultdict(set)
+        self._rebased = 0
         self.definitions: tuple[str, ...] = ()
         self._told = 0
         self._facts = facts(request, settings.database)
@@ -216,8 +229,8 @@ class LakeRun:
             ) from error
         return record
 
-    def session(self) -> RunSession:
-        """A session for the calling thread."""
+    def session(self, node: str | None = None) -> RunSession:
+        """A session for the calling thread, which works on a node, if it is known."""
         own = self.own()
         with self._lock:
             prepared, self._prepared = self._prepared, True
@@ -230,9 +243,16 @@ class LakeRun:
             settings=self.settings,
             default_schema=self.request.default_schema,
             run=self,
+            node=node,
         )
         self._sessions.add(session)
         return session
+
+    def note(self, node: str | None, inputs: Iterable[Input]) -> None:
+        """A node's session read these."""
+        read = {str(Key(item.schema, item.name)) for item in inputs if item.database.lower() == self._database}
+        with self._lock:
+            self._read[node or rebasing.NOBODY].update(read)
 
     def lock_for(self, key: Key) -> threading.RLock:
         """One write at a time for each key: batches of one model may run on several threads."""
@@ -375,7 +395,7 @@ class LakeRun:
             self.catalog.delete_ref(record.branch, expected=head)
         return self.catalog.resolve(record.published) if record.published is not None else None
 
-    def _merge(self, record: RunRecord) -> MergeResult:
+    def _merge(self, record: RunRecord, *, dry_run: bool = False) -> MergeResult:
         with self.span.child("publish"):
             result = self.catalog.merge(
                 record.branch,
@@ -384,8 +404,9 @@ class LakeRun:
                 message=self.request.message or f"Publish {self.request.command} (run {record.id[:8]})",
                 run=record.id,
                 provenance=dict(self._facts),
+                dry_run=dry_run,
             )
-        if result.conflicts:
+        if result.conflicts and not dry_run:
             raise MergeConflict(self._explain(result.conflicts), result.conflicts)
         return result
 
@@ -399,12 +420,40 @@ class LakeRun:
             }
         )
         by = f" by {', '.join(others)}" if others else ""
+        tried = f"; its nodes in conflict were run again {_times(self._rebased)}" if self._rebased else ""
         assert self._record is not None
         return (
             f"branch {self.request.branch!r} changed{by} while run {self.request.id[:8]} was working: "
             f"{tables} changed on both sides. Nothing was published; what this run built is on branch "
-            f"{self._record.branch!r}. Run again to build on the new head"
+            f"{self._record.branch!r}{tried}. Run again to build on the new head"
         )
+
+    def moved(self) -> Moved | None:
+        """See ``lake.base.Run``."""
+        self._settle()
+        with self._lock:
+            if self.live or self._ended or self._record is None or self.request.publish is PublishMode.MANUAL:
+                return None
+            plan = self._merge(self._record, dry_run=True)
+            return rebasing.moved(self.catalog, self._record, plan, self._read)
+
+    def rebase(self, head: str, again: Collection[str]) -> None:
+        """See ``lake.base.Run``."""
+        self.check_open()
+        self._settle()
+        with self._lock:
+            if self._ended or self._record is None or self._own is None:
+                raise ConflictError(f"run {self.request.id[:8]} has nothing that could be built on another head")
+            base = self._merge(self._record, dry_run=True).base
+            commit = rebasing.rebase(self.catalog, self._record, base, head, again)
+            self._record = dataclasses.replace(self._record, base=head)
+            self.catalog.save_run(self._record)
+            self._base = head
+            self._rebased += 1
+            self._own.move(commit.id)
+            self._others.clear()
+            for node in again:
+                self._read.pop(node, None)
 
     def fail(self, reason: str, nodes: Mapping[str, Any] | None = None, *, abandoned: bool = False) -> None:
         """See ``lake.base.Run``."""
@@ -458,6 +507,10 @@ class LakeRun:
 
     def _stop_heart(self) -> None:
         self._heart.set()
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _beat(catalog: Catalog, run_id: str, stop: threading.Event) -> None:

@@ -74,9 +74,11 @@ class RunSession:
         default_schema: str,
         run: LakeRun | None,
         requester: Requester | None = None,
+        node: str | None = None,
     ) -> None:
         self.state = state
         self.run = run
+        self.node = node
         self.default_schema = default_schema
         self.database = settings.database
         self.temporaries: set[str] = set()
@@ -455,8 +457,10 @@ class RunSession:
     def inputs(self, *texts: str) -> tuple[Input, ...]:
         """The inputs of a job that runs these statements; what was staged for them is in them."""
         found = self.planner.inputs(*texts)
-        if self.run is not None and batches.settle_inputs(self, self.run, found):
-            found = self.planner.inputs(*texts)
+        if self.run is not None:
+            if batches.settle_inputs(self, self.run, found):
+                found = self.planner.inputs(*texts)
+            self.run.note(self.node, found)
         return found
 
     @contextlib.contextmanager

@@ -259,6 +259,22 @@ class RunRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Moved:
+    """What keeps a run that passed from being published: its target moved to the commit ``head``, ``by`` whom and what for.
+
+    ``conflicts`` are keys that cannot be merged, each with a line for people; ``changed`` all that the target changed since.
+    ``wrote`` and ``read`` are keys by node, as far as they are known; those of no node (hooks of the invocation) stand at "".
+    """
+
+    head: str
+    by: str
+    conflicts: Mapping[str, str]
+    changed: tuple[str, ...] = ()
+    wrote: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    read: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunMemory:
     """What a run remembers of what it read: the commit it started from (None before it looked), the commits that other refs
     led to when it first read them, the statements its sessions begin with, and the batches that wait to be joined.

@@ -27,7 +27,7 @@ from dbt.adapters.lakehouse.catalog.model import (
     Settled,
 )
 from dbt.adapters.lakehouse.catalog.model import RunStatus as Status
-from dbt.adapters.lakehouse.catalog.refs import RUN_PREFIX, check_name, is_run_name, parse
+from dbt.adapters.lakehouse.catalog.refs import RUN_PREFIX, aside, check_name, is_run_name, parse
 from dbt.adapters.lakehouse.errors import Denied, InvalidRef, LakehouseError, RefNotFound
 from dbt.adapters.lakehouse.run.lifecycle import service_owner
 from dbt.adapters.lakehouse.service.audit import AuditLog, Outcome, entry_for
@@ -142,7 +142,7 @@ class GuardedCatalog:
     def _check_create(self, name: str, kind: RefKind, run: str | None) -> None:
         if run is not None:
             record = self._own_run(run)
-            if record is None or record.branch != name or kind is not RefKind.BRANCH:
+            if record is None or name not in (record.branch, aside(record.branch)) or kind is not RefKind.BRANCH:
                 raise self._denied(f"create {name!r}, which is not the branch of a run of theirs")
         elif kind is RefKind.TAG:
             self._need(Capability.TAGS, f"create tag {name!r}")

@@ -30,8 +30,8 @@ class RemoteRun:
         self._heart = threading.Event()
         self._sessions: weakref.WeakSet[RemoteSession] = weakref.WeakSet()
 
-    def session(self) -> RemoteSession:
-        """A session for the calling thread."""
+    def session(self, node: str | None = None) -> RemoteSession:
+        """A session for the calling thread, which works on a node, if it is known."""
         if self._cancelled_by not in (None, threading.get_ident()):
             raise JobCancelled(f"run {self.request.id[:8]} was cancelled")
         self._open()
