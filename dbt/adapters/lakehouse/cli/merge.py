@@ -179,12 +179,12 @@ def _print(cli: Cli, request: MergeRequest, merged: Merged, changes: list[dict[s
     if changes and (request.dry_run or not merged.conflicts):
         print_changes(cli, changes)
     if merged.settled and (request.dry_run or not merged.conflicts):
-        rows = [[(str(item.key), CHANGED), HOW[item.how]] for item in merged.settled]
-        out.table([Column("settled"), Column("how")], rows)
+        settled: list[list[Cell]] = [[(str(item.key), CHANGED), HOW[item.how]] for item in merged.settled]
+        out.table([Column("settled"), Column("how")], settled)
     if merged.conflicts:
         _print_conflicts(cli, request, merged)
     if merged.refusals:
-        refused = [[(str(item.key), BAD), item.guard, item.why] for item in merged.refusals]
+        refused: list[list[Cell]] = [[(str(item.key), BAD), item.guard, item.why] for item in merged.refusals]
         out.table([Column("refused"), Column("guard", short=True), Column("why")], refused)
         guards = " ".join(f"--allow {guard}" for guard in sorted({item.guard for item in merged.refusals}))
         out.error(

@@ -9,9 +9,9 @@ from __future__ import annotations
 import dataclasses
 import random
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dbt.adapters.lakehouse.catalog.base import Catalog
 from dbt.adapters.lakehouse.catalog.model import (
@@ -27,36 +27,50 @@ from dbt.adapters.lakehouse.catalog.model import (
     TableEntry,
     content_id,
 )
-from dbt.adapters.lakehouse.catalog.refs import short
+from dbt.adapters.lakehouse.catalog.refs import is_run_name, short
 from dbt.adapters.lakehouse.errors import ConfigError, Guarded, HeadMoved, TaintedError
 from dbt.adapters.lakehouse.run import guards
 from dbt.adapters.lakehouse.run.values import Merged, MergeRequest, NotSettled, Refusal, SettledHow, Take
+from dbt.adapters.lakehouse.settings import LakeSettings
+
+if TYPE_CHECKING:
+    from dbt.adapters.lakehouse.run.combining import NotCombined
 
 TRIES = 50
 """So many times a merge is planned while others keep moving the branches; each time, one of them got through."""
 
 
-class NotCombined(Protocol):
-    """Why one table cannot be made of two (see ``combining``)."""
+class Combine(Protocol):
+    """Makes one table of the two of a conflict. See ``combining.combine``."""
 
-    @property
-    def why(self) -> str:
-        """In words."""
+    def __call__(self, conflict: Conflict, *, asked: bool, dry_run: bool) -> TableEntry | NotCombined:
+        """The table, or why there is none."""
         ...
 
 
-Combine = Callable[[Conflict, bool], "TableEntry | NotCombined"]
-"""Makes one table of the two of a conflict; that somebody asked for it widens what is thought safe."""
+def combiner(catalog: Catalog, settings: LakeSettings) -> Combine:
+    """Combines tables of a lake."""
+
+    def combine(conflict: Conflict, *, asked: bool, dry_run: bool) -> TableEntry | NotCombined:
+        # Imported late: most merges have no conflicts, and need nothing of what reads Iceberg.
+        from dbt.adapters.lakehouse.run import combining
+
+        return combining.combine(catalog, settings, conflict, asked=asked, dry_run=dry_run)
+
+    return combine
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A merge as it would be, of one commit into another: how conflicts are settled, what guards were told to let pass."""
+    """A merge as it would be, of one commit into another: how conflicts are settled, what guards were told to let pass.
+
+    Nothing was written for it: tables that are to be combined are not there yet.
+    """
 
     source: Commit
     target: Commit
     merged: Merged
-    settled: tuple[Settled, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
     passed: tuple[Refusal, ...] = ()
 
 
@@ -69,11 +83,11 @@ def merge(catalog: Catalog, request: MergeRequest, combine: Combine | None = Non
     for attempt in range(TRIES):
         try:
             planned = plan(catalog, request, combine)
-            return (
-                planned.merged if request.dry_run or planned.merged.conflicts else _carry_out(catalog, request, planned)
-            )
+            if request.dry_run or planned.merged.conflicts:
+                return planned.merged
+            return _carry_out(catalog, request, planned, combine)
         except HeadMoved:
-            if request.expected_target is not None or attempt == TRIES - 1:
+            if request.expected_target or request.expected_source or attempt == TRIES - 1:
                 raise
             time.sleep(random.uniform(0, 0.005 * min(attempt, 10)))
     raise AssertionError("the last attempt returns or raises")
@@ -84,11 +98,16 @@ def plan(catalog: Catalog, request: MergeRequest, combine: Combine | None = None
     source, target = catalog.resolve(request.source), catalog.resolve(request.target)
     if request.expected_target is not None and request.expected_target != target.id:
         raise HeadMoved(
-            f"{request.target!r} is at {short(target.id)}, not at {short(request.expected_target)} as expected; "
+            f"branch {request.target!r} moved from {short(request.expected_target)} to {short(target.id)}; "
             "look at its new head and merge again"
         )
+    if request.expected_source is not None and request.expected_source != source.id:
+        raise HeadMoved(
+            f"{request.source!r} moved from {short(request.expected_source)} to {short(source.id)}; "
+            "look at it and merge again"
+        )
     result, tainted = _dry_run(catalog, request, source, target)
-    settled, how, why_not = _settle(catalog, request, result.conflicts, combine)
+    settled, how, why_not = _settle(catalog, request, result.conflicts, combine, dry_run=True)
     _check_taken(request, result.conflicts)
     entries = {one.key: one.entry for one in settled}
     changes = tuple(sorted((*result.changes, *_changed(settled)), key=lambda change: change.key))
@@ -102,7 +121,7 @@ def plan(catalog: Catalog, request: MergeRequest, combine: Combine | None = None
         refusals=refused,
         tainted=tainted,
     )
-    return Plan(source=source, target=target, merged=merged, settled=settled, passed=passed)
+    return Plan(source=source, target=target, merged=merged, conflicts=result.conflicts, passed=passed)
 
 
 def _dry_run(catalog: Catalog, request: MergeRequest, source: Commit, target: Commit) -> tuple[MergeResult, str | None]:
@@ -111,22 +130,22 @@ def _dry_run(catalog: Catalog, request: MergeRequest, source: Commit, target: Co
     except TaintedError as error:
         if not request.dry_run:
             raise
-        return _merge(catalog, dataclasses.replace(request, accept_tainted=True), source, target, dry_run=True), str(
-            error
-        )
+        accepting = dataclasses.replace(request, accept_tainted=True)
+        return _merge(catalog, accepting, source, target, dry_run=True), str(error)
 
 
-def _carry_out(catalog: Catalog, request: MergeRequest, planned: Plan) -> Merged:
+def _carry_out(catalog: Catalog, request: MergeRequest, planned: Plan, combine: Combine | None) -> Merged:
     """Raises ``Guarded``; ``HeadMoved`` if a branch moved since."""
     if planned.merged.refusals:
         raise Guarded(guards.message(f"merging {request.source!r} into {request.target!r}", planned.merged.refusals))
+    settled, _, _ = _settle(catalog, request, planned.conflicts, combine, dry_run=False)
     provenance = {**request.provenance, **_noted(planned)}
     result = _merge(
         catalog,
         dataclasses.replace(request, provenance=provenance),
         planned.source,
         planned.target,
-        settled=planned.settled,
+        settled=settled,
     )
     return Merged(**vars(result), settled=planned.merged.settled)
 
@@ -151,11 +170,15 @@ def _merge(
         provenance=request.provenance,
         dry_run=dry_run,
         accept_tainted=request.accept_tainted,
-        # What was accepted, or let pass, is to be read in a commit.
-        fast_forward=request.fast_forward and not (request.accept_tainted or request.allow),
+        fast_forward=request.fast_forward and not _is_for_a_commit(request),
         settled=settled,
         reads=request.reads,
     )
+
+
+def _is_for_a_commit(request: MergeRequest) -> bool:
+    """Whether a merge is to be read in a commit of its own: what was accepted, or let pass, and what runs publish."""
+    return bool(request.accept_tainted or request.allow or request.run or is_run_name(request.source))
 
 
 def _noted(planned: Plan) -> dict[str, Any]:
@@ -169,7 +192,12 @@ def _noted(planned: Plan) -> dict[str, Any]:
 
 
 def _settle(
-    catalog: Catalog, request: MergeRequest, conflicts: Sequence[Conflict], combine: Combine | None
+    catalog: Catalog,
+    request: MergeRequest,
+    conflicts: Sequence[Conflict],
+    combine: Combine | None,
+    *,
+    dry_run: bool,
 ) -> tuple[tuple[Settled, ...], tuple[SettledHow, ...], tuple[NotSettled, ...]]:
     settled: list[Settled] = []
     how: list[SettledHow] = []
@@ -187,12 +215,10 @@ def _settle(
         entry: Entry | NotCombined | None
         if take in ("ours", "theirs"):
             entry = sides.get(_side(conflict, take) or "")
-        elif combine is None or not _are_tables(conflict):
-            if take is not None:
-                why_not.append(NotSettled(key=conflict.key, why="only two tables that were one before can be combined"))
+        elif combine is None:
             continue
         else:
-            entry = combine(conflict, take == "both")
+            entry = combine(conflict, asked=take == "both", dry_run=dry_run)
             if not isinstance(entry, TableEntry):
                 why_not.append(NotSettled(key=conflict.key, why=entry.why))
                 continue
@@ -203,11 +229,6 @@ def _settle(
 
 def _side(conflict: Conflict, take: Take) -> str | None:
     return {"ours": conflict.target, "theirs": conflict.source}.get(take)
-
-
-def _are_tables(conflict: Conflict) -> bool:
-    """Whether something stands on both sides and stood before; what, is for ``combine`` to say."""
-    return None not in (conflict.base, conflict.source, conflict.target)
 
 
 def _check_taken(request: MergeRequest, conflicts: Iterable[Conflict]) -> None:

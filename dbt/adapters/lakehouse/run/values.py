@@ -241,8 +241,8 @@ class RunRequest:
 
     ``branch`` is the target's branch, created from ``from_branch`` when it does not exist yet. ``continues`` names a run
     that did not pass and whose branch this one starts from. ``message`` is that of the commit which publishes it.
-    ``default_schema`` is where unqualified names are looked up. ``environments`` are those that its Python models will
-    need, so that they can be made while other models run.
+    ``again`` are the nodes of that run that this one builds once more. ``default_schema`` is where unqualified names are
+    looked up. ``environments`` are those that its Python models will need, so that they can be made while other models run.
     """
 
     id: str
@@ -256,6 +256,7 @@ class RunRequest:
     message: str | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     environments: tuple[PythonNeeds, ...] = ()
+    again: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,8 +302,8 @@ class MergeRequest:
 
     ``take`` settles conflicts, by key; ``take_all`` those that it does not name. ``allow`` are guards to let pass.
     ``fast_forward`` lets the target just move to the source's commit where nothing has to be merged. ``run`` says that this
-    publishes that run, and ``reads`` what it read: content ids that must stand on the target still. ``expected_target``:
-    see ``Catalog.merge``; without it, a merge is planned anew when the target moves under it.
+    publishes that run, and ``reads`` what it read: content ids that must stand on the target still. ``expected_target``
+    and ``expected_source``: see ``Catalog.merge``; without them, a merge is planned anew when a branch moves under it.
     """
 
     source: str
@@ -319,6 +320,7 @@ class MergeRequest:
     run: str | None = None
     reads: Mapping[Key, str | None] | None = None
     expected_target: str | None = None
+    expected_source: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
