@@ -7,5 +7,6 @@
 ``remote``    all behind a service, reached by URL and token
 ``connect``   a connection for Python programs that read
 ``compare``   one relation at two refs: its columns and rows
+``rerun``     a past run once more, on the data that it saw; ``replay``, ``retold`` beneath it
 ============  ==================================================================
 """
