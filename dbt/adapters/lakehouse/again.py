@@ -8,8 +8,10 @@ had the run begun after the others.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.events.logging import AdapterLogger
@@ -141,6 +143,47 @@ class Again:
 
     def _by(self, moved: Moved) -> str:
         return f"{self._adapter.credentials.target_branch()} moved to {short(moved.head)} ({moved.by})"
+
+    # when nothing helped
+
+    def leave_results(self) -> None:
+        """Write dbt's results of a run that could not be published, with what is in conflict as failed."""
+        from dbt.parser.manifest import write_manifest
+
+        task = self._task
+        if not task.args.write_json:
+            return
+        self._mark()
+        now = datetime.now(UTC).replace(tzinfo=None)
+        result = task.get_result(
+            results=task.node_results, elapsed_time=time.time() - task.started_at, generated_at=now
+        )
+        write_manifest(task.manifest, task.config.project_target_path)
+        result.write(task.result_path())
+
+    def _mark(self) -> None:
+        """Let ``dbt retry`` build what is in conflict, and what depends on it."""
+        from dbt.artifacts.schemas.results import RunStatus
+
+        run = self._adapter.invocation.opened
+        try:
+            moved = None if run is None else run.moved()
+        except LakehouseError as error:
+            logger.debug(f"what is in conflict is not known: {error}")
+            return
+        if moved is None:
+            return
+        nodes = self.concerned(moved).nodes
+        written = {key for keys in moved.wrote.values() for key in keys}
+        for result in self._task.node_results:
+            name = result.node.unique_id
+            if name not in nodes and not any(name in self._unit_tests.get(node, ()) for node in nodes):
+                continue
+            touched = {*moved.wrote.get(name, ()), *(key for key in moved.read.get(name, ()) if key not in written)}
+            own = [line for key, line in moved.conflicts.items() if key in touched]
+            result.status = RunStatus.Error if own else RunStatus.Skipped
+            result.message = "; ".join(own) or "built on what is in conflict"
+            result.failures = result.batch_results = None
 
     # preparing the task
 

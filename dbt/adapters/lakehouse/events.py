@@ -16,6 +16,7 @@ from typing import Any
 
 from dbt.adapters.events.logging import AdapterLogger
 from dbt_common.events.contextvars import get_node_info
+from dbt_common.exceptions import DbtRuntimeError
 from dbt_common.invocation import get_invocation_id
 
 from dbt.adapters.lakehouse import profile, telemetry
@@ -33,6 +34,8 @@ logger = AdapterLogger("Lakehouse")
 
 _BUILDING = ("run", "build", "retry")
 """Commands that run models: others select them, too."""
+_DONE = ("success", "pass", "warn", "reused", "no-op")
+"""What became of nodes that ``dbt retry`` leaves alone."""
 _RUNNING = (*_BUILDING, "seed", "snapshot", "test")
 _WRITING = (*_RUNNING, "run-operation", "clone")
 
@@ -61,6 +64,8 @@ class Invocation:
         # At once, so that git has answered when the first node writes.
         self._git = self._git_state() if self._command in _WRITING else None
         self._batches_done: frozenset[str] = frozenset()
+        self._again: tuple[str, ...] = ()
+        self.refused: DbtRuntimeError | None = None
         self._continues = self._run_to_continue() if self._command == "retry" else None
 
     def _git_state(self) -> GitState:
@@ -108,6 +113,7 @@ class Invocation:
             default_schema=self._credentials.schema,
             author=profile.author(),
             continues=self._continues,
+            again=self._again,
             provenance={
                 "command": command,
                 "invocation": invocation,
@@ -127,6 +133,7 @@ class Invocation:
                 for result in results["results"]
                 if (result.get("batch_results") or {}).get("successful")
             )
+            self._again = tuple(result["unique_id"] for result in results["results"] if result["status"] not in _DONE)
             return str(results["metadata"]["invocation_id"])
         except (OSError, ValueError, KeyError):
             return None
@@ -220,8 +227,12 @@ class Invocation:
         run = self._run
         if run is None:
             return
-        with dbt_errors():
-            commit = run.publish(self._nodes)
+        try:
+            with dbt_errors():
+                commit = run.publish(self._nodes)
+        except DbtRuntimeError as error:
+            self.refused = error
+            raise
         target = self._credentials.target_branch()
         if commit is not None:
             logger.info(f"Published to branch {target} as commit {commit.id[:8]}")

@@ -12,6 +12,8 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from dbt_common.exceptions import DbtRuntimeError
+
 from dbt.adapters.lakehouse.connections import REUSED
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ def install(adapter_class: type[LakehouseAdapter]) -> None:
     except ImportError:
         return
     _wrap(GraphRunnableTask, "execute_nodes", ("self",), lambda method: _execute_nodes(method, RunTask, adapter_class))
+    _wrap(GraphRunnableTask, "run", ("self",), lambda method: _run(method, RunTask, adapter_class))
     _wrap(CompileRunner, "compile", ("self", "manifest"), lambda method: _compile(method, adapter_class))
     _look_for_secrets_fast()
     reused = getattr(RunStatus, "Reused", None)  # from dbt-core 1.12 on
@@ -88,6 +91,7 @@ def _execute_nodes(original: Method, running: type, adapter_class: type[Lakehous
         from dbt.adapters.lakehouse import again, ahead
 
         rounds = again.Again(self, adapter)
+        setattr(self, "rounds_by_lakehouse", rounds)  # noqa: B010 # dbt knows of no such attribute
         ahead.of_nodes(self, adapter)
         results = original(self)
         while rounds.next_round():
@@ -95,6 +99,22 @@ def _execute_nodes(original: Method, running: type, adapter_class: type[Lakehous
         return results
 
     return execute_nodes
+
+
+def _run(original: Method, running: type, adapter_class: type[LakehouseAdapter]) -> Method:
+    """A run that passed and could not be published leaves its results, too, where ``dbt retry`` looks for them."""
+
+    def run(self: Any) -> Any:
+        try:
+            return original(self)
+        except DbtRuntimeError as error:
+            adapter = _adapter(self, adapter_class) if isinstance(self, running) else None
+            rounds = getattr(self, "rounds_by_lakehouse", None)
+            if adapter is not None and rounds is not None and adapter.invocation.refused is error:
+                rounds.leave_results()
+            raise
+
+    return run
 
 
 _COMPILED = ("compiled", "compiled_code", "extra_ctes", "extra_ctes_injected", "_pre_injected_sql", "relation_name")

@@ -88,3 +88,29 @@ def test_what_is_in_conflict_runs_again_with_what_depends_on_it(racing: Shop) ->
     assert run.status is RunStatus.PUBLISHED
     newest, before = racing.log()[:2]
     assert (newest.run, newest.parents[0]) == (run.id, before.id)
+
+
+def test_without_it_the_run_fails_and_a_retry_goes_on_from_the_new_head(racing: Shop) -> None:
+    racing.on_main("create schema shop", "create table shop.source as select 1 as id")
+    racing.models(
+        a="select id from shop.source",
+        b="select id * 10 as id from {{ ref('a') }}",
+        c="{{ hold('m') }} select 5 as id",
+    )
+    racing.write({"models/a.yml": TESTED})
+    with held(racing, "build", "--threads", "2", LAKEHOUSE_PUBLISH_CONFLICT="fail") as process:
+        racing.on_main("insert into shop.source values (2)")
+        racing.dbt("run", "--select", "a", "--target-path", "other")
+    outcome = process.wait()
+    assert outcome.code == 2, outcome.output
+    assert "shop.a changed on both sides" in outcome.output
+    said = {name: one["status"] for name, one in results(racing).items()}
+    assert said == {"a": "error", "b": "skipped", "c": "success", "not_null_a_id": "skipped"}
+    assert "shop.a: " in results(racing)["a"]["message"]
+    assert "shop.b" not in racing.tables()
+    retried = racing.dbt("retry")
+    assert sorted(results(racing)) == ["a", "b", "not_null_a_id"]
+    assert "Published to branch main" in retried.output
+    assert racing.tables()["shop.b"] == [(10,), (20,)]
+    assert racing.tables()["shop.c"] == [(5,)]
+    assert racing.branches() == ["main"] or racing.branches() == ["main", racing.runs()[-1].branch]

@@ -197,6 +197,7 @@ class LakeRun:
                     self.batches.adopt(continued.nodes)
                     # At once: a run that adds nothing publishes what it continues, and one that fails can be continued.
                     self._ensure_branch(self._own)
+                    self._catch_up(self._own)
             elif self.live:
                 self._own.move(self.catalog.resolve(self.request.branch).id)
             return self._own
@@ -432,10 +433,14 @@ class LakeRun:
         """See ``lake.base.Run``."""
         self._settle()
         with self._lock:
-            if self.live or self._ended or self._record is None or self.request.publish is PublishMode.MANUAL:
+            if self.live or self._record is None or self._record.status.clean or self._is_left:
                 return None
             plan = self._merge(self._record, dry_run=True)
             return rebasing.moved(self.catalog, self._record, plan, self._read)
+
+    @property
+    def _is_left(self) -> bool:
+        return self.request.publish is PublishMode.MANUAL
 
     def rebase(self, head: str, again: Collection[str]) -> None:
         """See ``lake.base.Run``."""
@@ -444,16 +449,29 @@ class LakeRun:
         with self._lock:
             if self._ended or self._record is None or self._own is None:
                 raise ConflictError(f"run {self.request.id[:8]} has nothing that could be built on another head")
-            base = self._merge(self._record, dry_run=True).base
-            commit = rebasing.rebase(self.catalog, self._record, base, head, again)
-            self._record = dataclasses.replace(self._record, base=head)
-            self.catalog.save_run(self._record)
-            self._base = head
+            self._start_over(self._record, self._own, head, again)
             self._rebased += 1
-            self._own.move(commit.id)
-            self._others.clear()
-            for node in again:
-                self._read.pop(node, None)
+
+    def _start_over(self, record: RunRecord, own: Snapshot, head: str, again: Collection[str]) -> None:
+        base = self._merge(record, dry_run=True).base
+        commit = rebasing.rebase(self.catalog, record, base, head, again)
+        self._record = dataclasses.replace(record, base=head)
+        self.catalog.save_run(self._record)
+        self._base = head
+        own.move(commit.id)
+        self._others.clear()
+        for node in again:
+            self._read.pop(node, None)
+
+    def _catch_up(self, own: Snapshot) -> None:
+        """Where what this run continues could not be published, begin on the target's head with what is not built again."""
+        record, again = self._record, self.request.again
+        if record is None or not again or self._is_left or self.batches.keys():
+            return
+        # Where that cannot be, the run goes on from where the other one stood; publishing will say why not.
+        with contextlib.suppress(ConflictError):
+            if self._merge(record, dry_run=True).conflicts:
+                self._start_over(record, own, self.catalog.resolve(record.target).id, again)
 
     def fail(self, reason: str, nodes: Mapping[str, Any] | None = None, *, abandoned: bool = False) -> None:
         """See ``lake.base.Run``."""
