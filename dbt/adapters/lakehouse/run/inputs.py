@@ -48,6 +48,8 @@ class InputPlanner:
         """Content ids of what the inputs are in the session's own state, by key: provenance."""
         known: dict[str, str] = {}
         for item in inputs:
+            if item.metadata_location is None and item.sql is None:
+                continue  # of which only the columns were asked for (``information_schema``)
             snapshot = self._state.snapshot(item.database)
             content = snapshot.content(Key(item.schema, item.name)) if snapshot is not None else None
             if content is not None and snapshot is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -9,8 +10,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from dbt.adapters.lakehouse.errors import BadRequest
-from dbt.adapters.lakehouse.lake.remote.versions import AskMerge
+from dbt.adapters.lakehouse.lake.remote.versions import AskMerge, AskStale
 from dbt.adapters.lakehouse.lake.versions import CatalogVersions
+from dbt.adapters.lakehouse.run.going_back import ResetRequest, Reverted, RevertRequest
+from dbt.adapters.lakehouse.run.provenance import Stale
 from dbt.adapters.lakehouse.run.values import Merged
 from dbt.adapters.lakehouse.service import replies
 from dbt.adapters.lakehouse.service.asking import Asker, asker
@@ -27,9 +30,32 @@ def merge(request: Request, asked: AskMerge) -> Response:
     return replies.document(Merged, once(by, lambda: versions(by).merge(asked.request(by.principal.user))))
 
 
+@router.post("/revert", response_model=Reverted, operation_id="revert")
+def revert(request: Request, asked: RevertRequest) -> Response:
+    """Undo a commit, or put tables back as they were; with ``dry_run``, what it would do."""
+    by = asker(request)
+    signed = dataclasses.replace(asked, author=by.principal.user)
+    return replies.document(Reverted, once(by, lambda: versions(by).revert(signed)))
+
+
+@router.post("/reset", response_model=Reverted, operation_id="reset")
+def reset(request: Request, asked: ResetRequest) -> Response:
+    """Let a branch hold what a ref holds; with ``dry_run``, what that would change."""
+    by = asker(request)
+    signed = dataclasses.replace(asked, author=by.principal.user)
+    return replies.document(Reverted, once(by, lambda: versions(by).reset(signed)))
+
+
+@router.post("/stale", response_model=list[Stale], operation_id="stale")
+def stale(request: Request, asked: AskStale) -> Response:
+    """What does not stand on what it was computed from."""
+    by = asker(request)
+    return replies.document(list[Stale], versions(by).stale(asked.ref))
+
+
 def versions(by: Asker) -> CatalogVersions:
     """The verbs as far as who asks may use them."""
-    return CatalogVersions(by.catalog, by.service.settings)
+    return CatalogVersions(by.catalog, by.service.settings, whole=by.service.catalog)
 
 
 def once(by: Asker, work: Callable[[], T]) -> T:

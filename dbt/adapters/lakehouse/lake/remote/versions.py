@@ -11,6 +11,8 @@ from typing import Any
 from dbt.adapters.lakehouse.catalog.model import Key
 from dbt.adapters.lakehouse.lake.remote import wire
 from dbt.adapters.lakehouse.lake.remote.http import Http
+from dbt.adapters.lakehouse.run.going_back import ResetRequest, Reverted, RevertRequest
+from dbt.adapters.lakehouse.run.provenance import Stale
 from dbt.adapters.lakehouse.run.values import Allowed, Merged, MergeRequest, Take
 
 
@@ -37,6 +39,7 @@ class AskMerge:
     allow: frozenset[Allowed] = frozenset()
     fast_forward: wire.Truth = False
     expected_target: str | None = None
+    expected_source: str | None = None
 
     @classmethod
     def of(cls, request: MergeRequest) -> AskMerge:
@@ -51,6 +54,13 @@ class AskMerge:
         return MergeRequest(author=author, **{**said, "take": {one.key: one.take for one in self.take}})
 
 
+@dataclass(frozen=True, kw_only=True)
+class AskStale:
+    """``Versions.stale``."""
+
+    ref: str
+
+
 class RemoteVersions:
     """See ``lake.base.Versions``. Each verb is one request, which happens once however often it is sent."""
 
@@ -62,3 +72,18 @@ class RemoteVersions:
         asked = AskMerge.of(request)
         merged: Merged = self._http.ask("/v1/merge", AskMerge, asked, Merged, key=uuid.uuid4().hex)
         return merged
+
+    def revert(self, request: RevertRequest) -> Reverted:
+        """See ``lake.base.Versions``. The author is whom the token belongs to."""
+        reverted: Reverted = self._http.ask("/v1/revert", RevertRequest, request, Reverted, key=uuid.uuid4().hex)
+        return reverted
+
+    def reset(self, request: ResetRequest) -> Reverted:
+        """See ``lake.base.Versions``. The author is whom the token belongs to."""
+        reverted: Reverted = self._http.ask("/v1/reset", ResetRequest, request, Reverted, key=uuid.uuid4().hex)
+        return reverted
+
+    def stale(self, ref: str) -> list[Stale]:
+        """See ``lake.base.Versions``."""
+        found: list[Stale] = self._http.ask("/v1/stale", AskStale, AskStale(ref=ref), list[Stale])
+        return found
