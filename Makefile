@@ -17,10 +17,10 @@ STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-service test-dbt-1.12 bench lint format clean
+.PHONY: help install demo test test-service test-dbt-1.12 bench bench-branches lint format clean
 
 help: ## what there is to make
-	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(STAMP) ## the environment, in .venv; the other targets see to it themselves
 
@@ -61,6 +61,9 @@ bench: $(STAMP) ## measure beside DuckDB and dbt-duckdb on this machine; one of 
 	@for script in tests/benchmarks/bench_$(BENCH).py; do \
 		echo "$$script"; $(BIN)/python "$$script" $(ARGS) || exit 1; \
 	done
+
+bench-branches: $(STAMP) ## measure branches and merges alone; the last line sums up
+	@$(BIN)/python tests/benchmarks/bench_branches.py $(ARGS)
 
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .
