@@ -19,6 +19,13 @@ class PublishMode(enum.StrEnum):
     MANUAL = "manual"
 
 
+class Isolation(enum.StrEnum):
+    """What must not have moved on the target when a run is published: what it wrote, or also what it read."""
+
+    SNAPSHOT = "snapshot"
+    SERIALIZABLE = "serializable"
+
+
 class PublishConflict(enum.StrEnum):
     """What is done about a run that passed and whose target moved: it fails, or what is concerned is run again."""
 

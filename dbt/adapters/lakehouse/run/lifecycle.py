@@ -29,6 +29,7 @@ from dbt.adapters.lakehouse.catalog.model import (
 )
 from dbt.adapters.lakehouse.errors import (
     ConflictError,
+    Guarded,
     HeadMoved,
     JobCancelled,
     LakehouseError,
@@ -38,15 +39,15 @@ from dbt.adapters.lakehouse.errors import (
 )
 from dbt.adapters.lakehouse.executors.base import Executor
 from dbt.adapters.lakehouse.jobs.job import Input
-from dbt.adapters.lakehouse.run import rebasing
+from dbt.adapters.lakehouse.run import guards, merging, reads, rebasing
 from dbt.adapters.lakehouse.run.asked import asked
 from dbt.adapters.lakehouse.run.batch_results import Present
 from dbt.adapters.lakehouse.run.batches import Batches, settle
 from dbt.adapters.lakehouse.run.facts import facts
 from dbt.adapters.lakehouse.run.session import RunSession
 from dbt.adapters.lakehouse.run.state import Snapshot, State
-from dbt.adapters.lakehouse.run.values import Moved, RunMemory, RunRequest
-from dbt.adapters.lakehouse.settings import LakeSettings, PublishMode
+from dbt.adapters.lakehouse.run.values import MergeRequest, Moved, RunMemory, RunRequest
+from dbt.adapters.lakehouse.settings import Isolation, LakeSettings, PublishMode
 
 HEARTBEAT_SECONDS = 10.0
 """How often an open run says that it lives."""
@@ -117,6 +118,8 @@ class LakeRun:
         self.definitions: tuple[str, ...] = ()
         self._told = 0
         self._facts = facts(request, settings.database)
+        if request.isolation is Isolation.SERIALIZABLE:
+            self._facts = {**self._facts, reads.MARK: request.isolation.value}
         self.batches = Batches()
         self.present = Present()
         # Results made before; a guarded catalog has none, and who hands one to a run vouches for who may use it.
@@ -297,6 +300,8 @@ class LakeRun:
         self.check_open()
         with self._lock:
             own = self._own if self._own is not None else self.own()
+            if self.live:
+                self._guard(own, puts, provenance)
             branch = self.request.branch if self.live else self._ensure_branch(own)
             try:
                 with self.span.child("commit", message=message):
@@ -322,6 +327,18 @@ class LakeRun:
             else:
                 own.advance(commit.id, puts)
             return commit
+
+    def _guard(self, own: Snapshot, puts: Sequence[tuple[Key, Entry | None]], provenance: Mapping[str, Any]) -> None:
+        """Raise ``Guarded`` where what would be visible at once is another's. Protected branches take no such commits."""
+        refused = [
+            refusal
+            for key, entry in puts
+            for refusal in guards.refusals(key, own.get(key), entry)
+            if refusal.guard == "owner"
+            and refusal.guard not in (*self.request.allow, *guards.allowed_by(provenance, key))
+        ]
+        if refused:
+            raise Guarded(guards.message(f"writing to branch {self.request.branch!r}", refused))
 
     def _around(self) -> dict[str, Any]:
         """What else its commit's code counts on: macros that were made since the commit before, and what other refs led to."""
@@ -397,16 +414,21 @@ class LakeRun:
         return self.catalog.resolve(record.published) if record.published is not None else None
 
     def _merge(self, record: RunRecord, *, dry_run: bool = False) -> MergeResult:
+        serializable = self.request.isolation is Isolation.SERIALIZABLE
+        noted = {name for names in self._read.values() for name in names}
+        request = MergeRequest(
+            source=record.branch,
+            target=record.target,
+            author=self.request.author,
+            message=self.request.message or f"Publish {self.request.command} (run {record.id[:8]})",
+            run=record.id,
+            provenance=dict(self._facts),
+            dry_run=dry_run,
+            allow=self.request.allow,
+            reads=reads.of_run(self.catalog, record, noted) if serializable else None,
+        )
         with self.span.child("publish"):
-            result = self.catalog.merge(
-                record.branch,
-                record.target,
-                author=self.request.author,
-                message=self.request.message or f"Publish {self.request.command} (run {record.id[:8]})",
-                run=record.id,
-                provenance=dict(self._facts),
-                dry_run=dry_run,
-            )
+            result = merging.merge(self.catalog, request, merging.combiner(self.catalog, self.settings))
         if result.conflicts and not dry_run:
             raise MergeConflict(self._explain(result.conflicts), result.conflicts)
         return result

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from dbt.adapters.lakehouse.catalog.model import Entry, Key, MergeResult
 from dbt.adapters.lakehouse.jobs.job import Bound, PythonNeeds, Resources, SchemaChange
-from dbt.adapters.lakehouse.settings import PublishMode
+from dbt.adapters.lakehouse.settings import Isolation, PublishMode
 from dbt.adapters.lakehouse.tables.values import Column, Constraints, TimeRange
 
 
@@ -235,6 +235,15 @@ class Looked:
     missing: tuple[Name, ...] = ()
 
 
+Take = Literal["ours", "theirs", "both"]
+"""What to make of a table that source and target of a merge both changed: what the target has (``ours``), what the source has
+(``theirs``), or one table with the rows of both."""
+
+Allowed = Literal["owner", "schema"]
+"""What a guard may be told to let pass: another owner of a table; columns that go, or are of another type, on a protected
+branch."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
     """What a run is to be.
@@ -243,6 +252,7 @@ class RunRequest:
     that did not pass and whose branch this one starts from. ``message`` is that of the commit which publishes it.
     ``again`` are the nodes of that run that this one builds once more. ``default_schema`` is where unqualified names are
     looked up. ``environments`` are those that its Python models will need, so that they can be made while other models run.
+    ``allow`` are guards to let pass.
     """
 
     id: str
@@ -257,6 +267,8 @@ class RunRequest:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     environments: tuple[PythonNeeds, ...] = ()
     again: tuple[str, ...] = ()
+    isolation: Isolation = Isolation.SNAPSHOT
+    allow: frozenset[Allowed] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,15 +297,6 @@ class RunMemory:
     others: Mapping[str, str] = field(default_factory=dict)
     definitions: tuple[str, ...] = ()
     staged: tuple[str, ...] = ()
-
-
-Take = Literal["ours", "theirs", "both"]
-"""What to make of a table that source and target of a merge both changed: what the target has (``ours``), what the source has
-(``theirs``), or one table with the rows of both."""
-
-Allowed = Literal["owner", "schema"]
-"""What a guard may be told to let pass: another owner of a table; columns that go, or are of another type, on a protected
-branch."""
 
 
 @dataclass(frozen=True, kw_only=True)
