@@ -12,7 +12,14 @@ from dbt_common.exceptions import DbtRuntimeError
 
 from dbt.adapters.lakehouse import profile
 from dbt.adapters.lakehouse.errors import ConfigError
-from dbt.adapters.lakehouse.settings import LakeSettings, PublishConflict, PublishMode, ServiceSettings
+from dbt.adapters.lakehouse.settings import (
+    Allowed,
+    Isolation,
+    LakeSettings,
+    PublishConflict,
+    PublishMode,
+    ServiceSettings,
+)
 
 
 @dataclass
@@ -30,6 +37,7 @@ class LakehouseCredentials(Credentials):
     reuse: Any = None
     preflight: Any = None
     isolation: str | None = None
+    allow: Any = None
     executor: str | None = None
     service: str | None = None
     service_ca: str | None = None
@@ -90,6 +98,14 @@ class LakehouseCredentials(Credentials):
     def publish_conflict_mode(self) -> PublishConflict:
         """What is done when the target moved under a run."""
         return profile.publish_conflict(self.as_profile())
+
+    def isolation_level(self) -> Isolation:
+        """What must not have moved on the target when a run is published."""
+        return profile.isolation(self.as_profile())
+
+    def allowed(self) -> frozenset[Allowed]:
+        """The guards that are to let pass what they would refuse."""
+        return profile.allowed(self.as_profile())
 
     def reuses(self) -> bool:
         """Whether results made before are used again: LAKEHOUSE_REUSE (``on``, ``off``), else ``reuse``, else yes."""

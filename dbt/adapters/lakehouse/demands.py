@@ -8,7 +8,9 @@ from typing import Any
 
 from dbt.adapters.lakehouse.errors import ConfigError
 from dbt.adapters.lakehouse.jobs.job import Resources
+from dbt.adapters.lakehouse.run.guards import CONFIGS
 from dbt.adapters.lakehouse.run.values import Reuse
+from dbt.adapters.lakehouse.settings import Allowed
 
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt])(i?)b?", re.IGNORECASE)
 _TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h)?", re.IGNORECASE)
@@ -53,6 +55,11 @@ def reuse(config: Mapping[str, Any]) -> dict[str, Any]:
         raise _wrong("reuse", said, "true, false, {per: day}, {per: hour} or {files: [paths]} is right")
     identified = config.get("content_identity") is None or flag(config, "content_identity")
     return {"reuse": wish, "files": files, "content_identity": identified}
+
+
+def allow(config: Mapping[str, Any]) -> tuple[Allowed, ...]:
+    """The guards that a node's table passes: ``allow_takeover``, ``allow_schema_change``. Raises ``ConfigError``."""
+    return tuple(guard for guard, key in CONFIGS.items() if flag(config, key))
 
 
 def _files(said: Mapping[str, Any]) -> tuple[str, ...]:

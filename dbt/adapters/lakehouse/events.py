@@ -27,7 +27,7 @@ from dbt.adapters.lakehouse.jobs.job import PythonNeeds
 from dbt.adapters.lakehouse.lake.base import Lake, Run, RunRequest, Session
 from dbt.adapters.lakehouse.memory import Remembering
 from dbt.adapters.lakehouse.run.values import Batch, Build, View
-from dbt.adapters.lakehouse.settings import PublishMode
+from dbt.adapters.lakehouse.settings import Isolation, PublishMode
 from dbt.adapters.lakehouse.tables.values import TimeRange
 
 logger = AdapterLogger("Lakehouse")
@@ -122,6 +122,8 @@ class Invocation:
                 **({} if self._credentials.reuses() else {"reuse": "off"}),
             },
             environments=self._python_needs() if self._command in _BUILDING else (),
+            isolation=self._credentials.isolation_level() if self.in_command else Isolation.SNAPSHOT,
+            allow=self._credentials.allowed(),
         )
 
     def _run_to_continue(self) -> str | None:
@@ -133,7 +135,9 @@ class Invocation:
                 for result in results["results"]
                 if (result.get("batch_results") or {}).get("successful")
             )
-            self._again = tuple(result["unique_id"] for result in results["results"] if result["status"] not in _DONE)
+            left = (result["unique_id"] for result in results["results"] if result["status"] not in _DONE)
+            # Of a model with batches, dbt builds those that failed; the others are to stay.
+            self._again = tuple(name for name in left if name not in self._batches_done)
             return str(results["metadata"]["invocation_id"])
         except (OSError, ValueError, KeyError):
             return None

@@ -780,4 +780,9 @@ def _statements(sql: str) -> Sequence[str]:
 
 
 def _provenance(node: Mapping[str, Any]) -> dict[str, Any]:
-    return {"raw_code": node.get("raw_code"), "path": node.get("original_file_path")}
+    allowed = demands.allow(node["config"])
+    return {
+        "raw_code": node.get("raw_code"),
+        "path": node.get("original_file_path"),
+        **({"allow": list(allowed)} if allowed else {}),
+    }

@@ -12,11 +12,18 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from dbt.adapters.lakehouse.catalog.refs import check_name, is_run_name, parse
 from dbt.adapters.lakehouse.errors import ConfigError, InvalidRef
-from dbt.adapters.lakehouse.settings import LakeSettings, PublishConflict, PublishMode, ServiceSettings
+from dbt.adapters.lakehouse.settings import (
+    Allowed,
+    Isolation,
+    LakeSettings,
+    PublishConflict,
+    PublishMode,
+    ServiceSettings,
+)
 from dbt.adapters.lakehouse.storage.base import LOCAL, S3
 from dbt.adapters.lakehouse.storage.places import check_warehouse
 from dbt.adapters.lakehouse.storage.s3_options import check_s3_location, s3_options
@@ -121,6 +128,31 @@ def publish_conflict(profile: Mapping[str, Any]) -> PublishConflict:
     said = told or profile.get("publish_conflict", PublishConflict.FAIL)
     _publish_conflict("publish_conflict", said)
     return PublishConflict(said)
+
+
+def isolation(profile: Mapping[str, Any]) -> Isolation:
+    """What must not have moved when a run is published. Raises ``ConfigError`` where nothing is published at once."""
+    said = profile.get("isolation", Isolation.SNAPSHOT)
+    _isolation("isolation", said)
+    if said == Isolation.SERIALIZABLE and publish_mode(profile) is PublishMode.EACH_NODE:
+        raise ConfigError(
+            "profile key 'isolation' is 'serializable', which is about runs that are published at once; with publish: each_node "
+            "none is; let publish be on_success, or isolation snapshot"
+        )
+    return Isolation(said)
+
+
+def allowed(profile: Mapping[str, Any]) -> frozenset[Allowed]:
+    """The guards that are to let pass what they would refuse; LAKEHOUSE_ALLOW (owner,schema) says otherwise for one command."""
+    told = os.environ.get("LAKEHOUSE_ALLOW")
+    if told is None:
+        said = profile.get("allow", ())
+        _allow("allow", said)
+        return frozenset([said] if isinstance(said, str) else said)
+    names = [name.strip() for name in told.split(",") if name.strip()]
+    if not set(names) <= set(_GUARDS):
+        raise ConfigError(f"LAKEHOUSE_ALLOW is {told!r}; known values: {', '.join(_GUARDS)}, separated by commas")
+    return frozenset(cast("list[Allowed]", names))
 
 
 def author() -> str:
@@ -336,9 +368,15 @@ def _preflight(key: str, value: object) -> None:
 
 
 def _isolation(key: str, value: object) -> None:
-    if value == "serializable":
-        raise _wrong(key, value, "serializable runs are not available in this version; snapshot is")
-    _one_of(key, value, ["snapshot"])
+    _one_of(key, value, [one.value for one in Isolation])
+
+
+_GUARDS: tuple[Allowed, ...] = get_args(Allowed)
+
+
+def _allow(key: str, value: object) -> None:
+    for name in value if isinstance(value, list | tuple) else [value]:
+        _one_of(key, name, list(_GUARDS))
 
 
 def _executor(key: str, value: object) -> None:
@@ -418,6 +456,7 @@ _CHECKS: dict[str, Callable[[str, object], object]] = {
     "reuse": _switch,
     "preflight": _preflight,
     "isolation": _isolation,
+    "allow": _allow,
     "executor": _executor,
     "service": _service,
     "service_ca": _text,

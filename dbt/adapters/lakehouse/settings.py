@@ -11,6 +11,11 @@ PythonSandbox = Literal["auto", "require", "off"]
 """What holds a Python model that runs in a process of its own: bubblewrap where it works, always, or never."""
 
 
+Allowed = Literal["owner", "schema"]
+"""What a guard may be told to let pass: another owner of a table; columns that go, or are of another type, on a protected
+branch."""
+
+
 class PublishMode(enum.StrEnum):
     """When what a run wrote becomes visible on its target's branch."""
 

@@ -87,7 +87,7 @@ def test_the_second_of_two_runs_on_one_table_is_told_who_was_first(
     session.execute("CREATE SCHEMA s; CREATE TABLE s.t AS SELECT 1 AS a")
     one, two = open_run(), open_run()
     one.session().execute("INSERT INTO s.t VALUES (2)")
-    two.session().execute("INSERT INTO s.t VALUES (3); CREATE TABLE s.u AS SELECT 1 AS a")
+    two.session().execute("UPDATE s.t SET a = 3; CREATE TABLE s.u AS SELECT 1 AS a")
     one.publish()
     head = lake.catalog.resolve("main").id
     with pytest.raises(

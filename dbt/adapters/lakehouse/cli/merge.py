@@ -17,7 +17,8 @@ from dbt.adapters.lakehouse.cli.options import Command
 from dbt.adapters.lakehouse.cli.output import BAD, CHANGED, DIM, ID, NAME, Cell, Column
 from dbt.adapters.lakehouse.cli.words import first_line, plural
 from dbt.adapters.lakehouse.errors import ConfigError
-from dbt.adapters.lakehouse.run.values import Allowed, Merged, MergeRequest, Take
+from dbt.adapters.lakehouse.run.values import Merged, MergeRequest, Take
+from dbt.adapters.lakehouse.settings import Allowed
 
 REASONS = {
     "both_changed": "changed on both sides",

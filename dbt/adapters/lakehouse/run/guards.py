@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from dbt.adapters.lakehouse.catalog.model import Entry, Key, SchemaEntry
-from dbt.adapters.lakehouse.run.values import Allowed, Refusal
+from dbt.adapters.lakehouse.run.values import Refusal
+from dbt.adapters.lakehouse.settings import Allowed
 from dbt.adapters.lakehouse.tables.values import Column
 
 GUARDS: tuple[Allowed, ...] = ("owner", "schema")

@@ -29,7 +29,7 @@ from dbt.adapters.lakehouse.catalog.model import (
 )
 from dbt.adapters.lakehouse.catalog.refs import is_run_name, short
 from dbt.adapters.lakehouse.errors import ConfigError, Guarded, HeadMoved, TaintedError
-from dbt.adapters.lakehouse.run import guards
+from dbt.adapters.lakehouse.run import guards, reads
 from dbt.adapters.lakehouse.run.values import Merged, MergeRequest, NotSettled, Refusal, SettledHow, Take
 from dbt.adapters.lakehouse.settings import LakeSettings
 
@@ -71,6 +71,7 @@ class Plan:
     target: Commit
     merged: Merged
     conflicts: tuple[Conflict, ...] = ()
+    reads: Mapping[Key, str | None] | None = None
     passed: tuple[Refusal, ...] = ()
 
 
@@ -106,6 +107,8 @@ def plan(catalog: Catalog, request: MergeRequest, combine: Combine | None = None
             f"{request.source!r} moved from {short(request.expected_source)} to {short(source.id)}; "
             "look at it and merge again"
         )
+    if request.reads is None and is_run_name(request.source):
+        request = dataclasses.replace(request, reads=reads.of_branch(catalog, request.source, source))
     result, tainted = _dry_run(catalog, request, source, target)
     settled, how, why_not = _settle(catalog, request, result.conflicts, combine, dry_run=True)
     _check_taken(request, result.conflicts)
@@ -121,7 +124,14 @@ def plan(catalog: Catalog, request: MergeRequest, combine: Combine | None = None
         refusals=refused,
         tainted=tainted,
     )
-    return Plan(source=source, target=target, merged=merged, conflicts=result.conflicts, passed=passed)
+    return Plan(
+        source=source,
+        target=target,
+        merged=merged,
+        conflicts=result.conflicts,
+        reads=request.reads,
+        passed=passed,
+    )
 
 
 def _dry_run(catalog: Catalog, request: MergeRequest, source: Commit, target: Commit) -> tuple[MergeResult, str | None]:
@@ -142,7 +152,7 @@ def _carry_out(catalog: Catalog, request: MergeRequest, planned: Plan, combine: 
     provenance = {**request.provenance, **_noted(planned)}
     result = _merge(
         catalog,
-        dataclasses.replace(request, provenance=provenance),
+        dataclasses.replace(request, provenance=provenance, reads=planned.reads),
         planned.source,
         planned.target,
         settled=settled,

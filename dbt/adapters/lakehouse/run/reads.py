@@ -32,9 +32,11 @@ def of_run(catalog: Catalog, record: RunRecord, noted: Iterable[str] = ()) -> di
     return {key: content_id(entry) for key, entry in found.items()}
 
 
-def of_branch(catalog: Catalog, name: str) -> dict[Key, str | None] | None:
-    """The same for the branch of a run that was left to be merged later; None if that need not be serializable."""
-    head = catalog.resolve(name)
+def of_branch(catalog: Catalog, name: str, head: Commit) -> dict[Key, str | None] | None:
+    """The same for the branch of a run that was left to be merged later; None if that need not be serializable.
+
+    What its tests read and its commits do not tell is not known any more.
+    """
     if head.run is None or head.provenance.get(MARK) != Isolation.SERIALIZABLE:
         return None
     record = catalog.run(head.run)

@@ -88,6 +88,8 @@ class _Recalling:
                 "node": build.node,
                 "fingerprint": mark.id,
                 "reused": reused,
+                "inputs": dict(entry.inputs),
+                **({"allow": build.provenance["allow"]} if "allow" in build.provenance else {}),
                 "recipe": recipe.whole_recipe(build),
             }
         assert attempt.reused is not None

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from dbt.adapters.lakehouse.catalog.model import Entry, Key, MergeResult
 from dbt.adapters.lakehouse.jobs.job import Bound, PythonNeeds, Resources, SchemaChange
-from dbt.adapters.lakehouse.settings import Isolation, PublishMode
+from dbt.adapters.lakehouse.settings import Allowed, Isolation, PublishMode
 from dbt.adapters.lakehouse.tables.values import Column, Constraints, TimeRange
 
 
@@ -238,10 +238,6 @@ class Looked:
 Take = Literal["ours", "theirs", "both"]
 """What to make of a table that source and target of a merge both changed: what the target has (``ours``), what the source has
 (``theirs``), or one table with the rows of both."""
-
-Allowed = Literal["owner", "schema"]
-"""What a guard may be told to let pass: another owner of a table; columns that go, or are of another type, on a protected
-branch."""
 
 
 @dataclass(frozen=True, kw_only=True)
