@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dbt.adapters.lakehouse.catalog.model import Commit
+from dbt.adapters.lakehouse.catalog.base import Catalog
+from dbt.adapters.lakehouse.catalog.model import Commit, Key
 from dbt.adapters.lakehouse.catalog.refs import short
-from dbt.adapters.lakehouse.cli import complete, shapes
+from dbt.adapters.lakehouse.cli import complete, origins, shapes
 from dbt.adapters.lakehouse.cli.context import Cli, interruptible
+from dbt.adapters.lakehouse.cli.graph import graph
+from dbt.adapters.lakehouse.cli.names import parse_table_name
 from dbt.adapters.lakehouse.cli.options import Command
 from dbt.adapters.lakehouse.cli.output import BAD, CHANGED, DIM, GOOD, ID, NAME, Cell, Column
 from dbt.adapters.lakehouse.cli.words import ago, first_line, number, plural
+from dbt.adapters.lakehouse.errors import NotInLake
 
 if TYPE_CHECKING:
     from dbt.adapters.lakehouse.lake.compare import Comparison
@@ -26,13 +30,24 @@ MARKS = {"added": ("+", GOOD), "dropped": ("-", BAD), "changed": ("~", CHANGED)}
 @click.argument("ref", required=False, shell_complete=complete.refs)
 @click.option("-n", "--limit", type=click.IntRange(min=1), metavar="N", help="At most so many commits. Default: 30.")
 @click.option("--all", "-a", "everything", is_flag=True, help="Commits that merges brought along, too.")
+@click.option("--graph", "drawn", is_flag=True, help="The same, with lines from commit to commit.")
+@click.option("--table", "table", metavar="SCHEMA.NAME", help="Commits that made or changed this table or view.")
 @click.pass_obj
-def log(cli: Cli, ref: str | None, limit: int | None, everything: bool) -> None:
+def log(cli: Cli, ref: str | None, limit: int | None, everything: bool, drawn: bool, table: str | None) -> None:
     """Commits of a branch, newest first."""
+    if table is not None and (everything or drawn):
+        raise click.UsageError("--table finds commits wherever they were made; leave out --all and --graph")
     said, head = cli.resolve(ref)
     wanted = limit or 30
     # One more than shown tells whether there are more.
-    found = cli.catalog.log(head.id, wanted + 1, first_parent=not everything)
+    if table is not None:
+        found = _of_table(cli.catalog, head, table, wanted + 1)
+        if not found:
+            raise NotInLake(
+                f"no commit of {said!r} has to do with {table}; `lakehouse tables --ref {said}` lists what is there"
+            )
+    else:
+        found = cli.catalog.log(head.id, wanted + 1, first_parent=not (everything or drawn))
     commits = found[:wanted]
     if cli.out.json:
         cli.out.document([shapes.commit(commit) for commit in commits])
@@ -41,9 +56,29 @@ def log(cli: Cli, ref: str | None, limit: int | None, everything: bool) -> None:
     for name in cli.catalog.refs():
         names[name.commit].append(name.name)
     columns = [Column("commit", short=True), Column("when", short=True), Column("author"), Column("message")]
-    cli.out.table(columns, [_log_row(commit, names[commit.id]) for commit in commits])
+    if drawn:
+        rows: list[list[Cell]] = []
+        for lines, commit in graph(commits):
+            rows.append([lines, *(_log_row(commit, names[commit.id]) if commit is not None else [""] * len(columns))])
+        cli.out.table([Column("", short=True), *columns], rows)
+    else:
+        cli.out.table(columns, [_log_row(commit, names[commit.id]) for commit in commits])
     if len(found) > wanted:
         cli.out.note(f"there are more; `lakehouse log {said} -n N` shows them")
+
+
+def _of_table(catalog: Catalog, head: Commit, table: str, limit: int) -> list[Commit]:
+    """The commits that made what a table was, newest first: those of runs, not the merges that brought them."""
+    name = parse_table_name(table)
+    found: list[Commit] = []
+    state: str | None = head.id
+    while state is not None and len(found) < limit:
+        commit = catalog.last_change(state, Key(name.schema, name.name))
+        if commit is None:
+            break
+        found.append(commit)
+        state = commit.parents[0] if commit.parents else None
+    return found
 
 
 def _log_row(commit: Commit, names: list[str]) -> list[Cell]:
@@ -55,11 +90,12 @@ def _log_row(commit: Commit, names: list[str]) -> list[Cell]:
 @click.argument("commit", shell_complete=complete.refs)
 @click.pass_obj
 def show(cli: Cli, commit: str) -> None:
-    """One commit and what it changed."""
+    """One commit: how it came about, and what it changed."""
     found = cli.catalog.resolve(commit)
     changes = shapes.changes(cli.catalog.changes(found.id), cli.catalog)
+    read = origins.inputs(cli.catalog, found)
     if cli.out.json:
-        cli.out.document({**shapes.commit(found), "changes": changes})
+        cli.out.document({**shapes.commit(found), "changes": changes, "inputs": read})
         return
     out = cli.out
     out.line(("commit ", DIM), (found.id, ID))
@@ -69,11 +105,16 @@ def show(cli: Cli, commit: str) -> None:
     out.line(("time   ", DIM), found.time.strftime("%Y-%m-%d %H:%M:%S UTC"), (f" ({ago(found.time)})", DIM))
     if found.run:
         out.line(("run    ", DIM), found.run)
+    origins.print_origin(cli, found)
     out.line()
     for text in found.message.strip().splitlines():
         out.line("    ", text)
     out.line()
     print_changes(cli, changes)
+    if read:
+        out.line()
+        origins.print_inputs(cli, read)
+    origins.print_code(cli, found)
 
 
 @click.command("diff", cls=Command)

@@ -95,6 +95,16 @@ class Output:
         """A table; every cell is shown whole."""
         self._console.print(_grid(columns, rows, ruled=self._console.is_terminal))
 
+    def code(self, text: str, language: str) -> None:
+        """Code to the letter; on a terminal in colours."""
+        shown = _text(text, keep_lines=True)
+        if self._console.is_terminal:
+            from rich.syntax import Syntax
+
+            shown = Syntax("", language, theme="ansi_dark", background_color="default").highlight(shown.plain)
+            shown.rstrip()
+        self._console.print(shown, soft_wrap=True)
+
     @contextlib.contextmanager
     def live(self, columns: Sequence[Column]) -> Iterator[Callable[[Iterable[Sequence[Cell]]], None]]:
         """A table on the terminal that each call of what is yielded draws anew."""

@@ -22,6 +22,7 @@ from dbt.adapters.lakehouse.tables.values import Column
 
 if TYPE_CHECKING:
     from dbt.adapters.lakehouse.lake.compare import Comparison, RowChange
+    from dbt.adapters.lakehouse.lake.rerun import Rerun
 
 ACTIVE = "active"
 """State of a branch that belongs to no run."""
@@ -206,4 +207,35 @@ def run(value: RunRecord) -> dict[str, Any]:
         "continues": value.continues,
         "error": value.error,
         "nodes": dict(value.nodes),
+    }
+
+
+def rerun(value: Rerun) -> dict[str, Any]:
+    """A past run that was done again; ``original`` is that run, ``tables`` what it made, then and now."""
+    return {
+        "original": run(value.original),
+        "run": value.run,
+        "branch": value.branch,
+        "commit": value.commit,
+        "equal": value.equal,
+        "tables": [
+            {
+                "schema_name": table.schema,
+                "name": table.name,
+                "kind": table.kind,
+                "node": table.node,
+                "outcome": table.outcome,
+                "rows_before": table.rows_before,
+                "rows_after": table.rows_after,
+                "columns": [
+                    {"name": item.name, "change": item.change, "before": item.before, "after": item.after}
+                    for item in table.columns
+                ],
+                "values": list(table.values),
+                "reordered": table.reordered,
+                "why": list(table.why),
+            }
+            for table in value.tables
+        ],
+        "notes": list(value.notes),
     }
