@@ -6,9 +6,10 @@ import contextlib
 import dataclasses
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -144,35 +145,43 @@ def versions(catalog: Catalog, ref: str) -> dict[str, int | None]:
 
 
 def a_run(
-    name: str, status: RunStatus = RunStatus.OPEN, *, continues: str | None = None, target: str = "main"
+    name: str,
+    status: RunStatus = RunStatus.OPEN,
+    *,
+    continues: str | None = None,
+    target: str = "main",
+    base: str = "0" * 40,
+    nodes: Mapping[str, Any] | None = None,
 ) -> RunRecord:
     now = datetime.now(UTC)
     return RunRecord(
         id=name,
         branch=f"run/{name}",
         target=target,
-        base="0" * 40,
+        base=base,
         command="dbt build",
         status=status,
         owner="host:1:1",
         started_at=now,
         heartbeat_at=now,
         continues=continues,
-        nodes={"model.a": {"status": "success"}},
+        nodes={"model.a": {"status": "success"}} if nodes is None else nodes,
     )
 
 
 def start_run(
     catalog: Catalog, name: str, at: str = "main", *, continues: str | None = None, target: str = "main"
 ) -> None:
-    catalog.save_run(a_run(name, continues=continues, target=target))
-    catalog.create_ref(f"run/{name}", RefKind.BRANCH, at, run=name)
+    base = catalog.resolve(at).id
+    catalog.save_run(a_run(name, continues=continues, target=target, base=base, nodes={}))
+    catalog.create_ref(f"run/{name}", RefKind.BRANCH, base, run=name)
 
 
-def end_run(catalog: Catalog, name: str, status: RunStatus) -> None:
+def end_run(catalog: Catalog, name: str, status: RunStatus, *passing: str) -> None:
     record = catalog.run(name)
     assert record is not None
-    catalog.save_run(a_run(name, status, continues=record.continues, target=record.target))
+    nodes = {node: {"status": "success"} for node in passing}
+    catalog.save_run(dataclasses.replace(record, status=status, nodes=nodes))
 
 
 # a new catalog, and opening

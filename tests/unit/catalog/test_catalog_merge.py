@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from types import MappingProxyType
 
 import pytest
 from hypothesis import given
@@ -10,13 +9,10 @@ from hypothesis import strategies as st
 from dbt.adapters.lakehouse.catalog.merge import (
     base_contents,
     conflict_message,
-    continued_by,
     describe,
-    tainted_message,
-    tainted_runs,
     three_way,
 )
-from dbt.adapters.lakehouse.catalog.model import Commit, Conflict, ConflictKind, Key, RunRecord, RunStatus
+from dbt.adapters.lakehouse.catalog.model import Commit, Conflict, ConflictKind, Key
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 KEYS = [Key("s", name) for name in "abcd"]
@@ -100,61 +96,6 @@ def no_older(*_):
     raise AssertionError("nothing to settle")
 
 
-# taint
-
-
-def run(name: str, status: RunStatus, continues: str | None = None) -> RunRecord:
-    return RunRecord(
-        id=name,
-        branch=f"run/{name}",
-        target="main",
-        base="0" * 40,
-        command="build",
-        status=status,
-        owner="host:1:1",
-        started_at=NOW,
-        heartbeat_at=NOW,
-        continues=continues,
-    )
-
-
-def records(*runs: RunRecord) -> MappingProxyType[str, RunRecord]:
-    return MappingProxyType({record.id: record for record in runs})
-
-
-@pytest.mark.parametrize("status", list(RunStatus))
-def test_only_passed_and_published_runs_travel_for_their_own_sake(status):
-    travels = status in (RunStatus.PASSED, RunStatus.PUBLISHED)
-    assert tainted_runs({"x"}, records(run("x", status)), None) == ([] if travels else ["x"])
-
-
-def test_a_run_that_is_being_published_vouches_for_itself_and_all_it_continues():
-    known = records(
-        run("a", RunStatus.FAILED),
-        run("b", RunStatus.ABANDONED, "a"),
-        run("c", RunStatus.OPEN, "b"),
-        run("d", RunStatus.FAILED),
-    )
-    assert tainted_runs({"a", "b", "c", "d"}, known, "c") == ["d"]
-    assert continued_by("c", known) == ["b", "a"]
-
-
-def test_a_failed_run_travels_with_the_passed_run_that_continues_it_and_not_without():
-    known = records(run("a", RunStatus.CONTINUED), run("b", RunStatus.PUBLISHED, "a"))
-    assert tainted_runs({"a", "b"}, known, None) == []
-    assert tainted_runs({"a"}, known, None) == ["a"]
-
-
-def test_a_run_without_a_record_does_not_travel():
-    assert tainted_runs({"x"}, {}, None) == ["x"]
-    assert tainted_runs({"x"}, {}, "x") == []
-
-
-def test_runs_that_continue_one_another_in_a_circle_end():
-    known = records(run("a", RunStatus.FAILED, "b"), run("b", RunStatus.FAILED, "a"))
-    assert continued_by("a", known) == ["b"]
-
-
 # messages
 
 
@@ -176,7 +117,3 @@ def test_messages_name_both_sides_and_the_next_step():
     message = conflict_message("dev", "main", [conflict] * 7)
     assert "'dev'" in message
     assert "and 2 more" in message
-    tainted = tainted_message("dev", "main", ["a"], records(run("a", RunStatus.FAILED)), [Key("s", "orders")])
-    assert "a (failed)" in tainted
-    assert "s.orders" in tainted
-    assert "dbt retry" in tainted

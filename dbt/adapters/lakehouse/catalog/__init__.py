@@ -4,12 +4,14 @@
 ``model``         the values: keys, entries, changes, commits, refs, conflicts, runs
 ``refs``          the grammar of ref expressions and of branch and tag names
 ``graph``         merge bases and ancestry, over a look-up function
-``merge``         three-way merge, and which runs' commits may not travel
+``merge``         three-way merge
+``taint``         what runs that did not pass wrote, and who vouches for it
 ``base``          the protocol that every catalog implements
 ``sql_catalog``   SQLite and PostgreSQL, through SQLAlchemy (``schema.sql``): the verbs
 ``sql_*``         its parts: ``database``, ``refs``, ``history``, ``states``,
-                  ``contents``, ``runs``, ``results``, ``merge``
+                  ``contents``, ``locations``, ``moves``, ``runs``, ``results``,
+                  ``merge``, ``taint``
 ================  ====================================================================
 
-``model``, ``refs``, ``graph`` and ``merge`` do no I/O.
+``model``, ``refs``, ``graph``, ``merge`` and ``taint`` do no I/O.
 """

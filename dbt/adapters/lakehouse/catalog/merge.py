@@ -1,4 +1,4 @@
-"""Three-way merge of states, key by key, and the rule that keeps tainted commits in. Pure.
+"""Three-way merge of states, key by key. Pure.
 
 A key that one side changed takes that side's entry. A key that both sides changed is a conflict, unless both made the
 same of it: the same content, or both dropped it.
@@ -11,15 +11,13 @@ exists without an entry. If the other side *changed* a table that went with the 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from dbt.adapters.lakehouse.catalog.model import Change, Conflict, ConflictKind, Key, RunRecord, RunStatus
+from dbt.adapters.lakehouse.catalog.model import Change, Conflict, ConflictKind, Entry, Key, Settled, TableEntry
 from dbt.adapters.lakehouse.catalog.refs import short
 
 Contents = Mapping[Key, str | None]
 """What stands at some keys, as content ids; None where nothing does."""
-
-PASSED = (RunStatus.PASSED, RunStatus.PUBLISHED)
-"""Runs whose commits may travel for their own sake."""
 
 _DISPUTED = "disputed"
 """What a virtual base holds where its own bases disagree; equal to no content id."""
@@ -78,6 +76,48 @@ def _kind(base: str | None, source: str | None, target: str | None) -> ConflictK
     return ConflictKind.BOTH_CREATED if base is None else ConflictKind.BOTH_CHANGED
 
 
+def with_schemas(conflict: Conflict, entries: Mapping[str, Entry]) -> Conflict:
+    """A conflict, told as one of schemas if both sides changed the columns of a table, and not to the same."""
+    if conflict.kind is not ConflictKind.BOTH_CHANGED:
+        return conflict
+    shapes = [_shape(entries.get(one or "")) for one in (conflict.base, conflict.source, conflict.target)]
+    if None in shapes or len(set(shapes)) < len(shapes):
+        return conflict
+    return replace(conflict, kind=ConflictKind.SCHEMA_CHANGED)
+
+
+def _shape(entry: Entry | None) -> tuple[tuple[str, str, bool], ...] | None:
+    if not isinstance(entry, TableEntry):
+        return None
+    return tuple((column.name.lower(), column.type, column.required) for column in entry.columns)
+
+
+def settle(
+    conflicts: Iterable[Conflict], settled: Iterable[Settled], content: Callable[[Entry], str]
+) -> tuple[tuple[Change, ...], tuple[Conflict, ...]]:
+    """What the target gets where conflicts are settled for what both sides hold, and the conflicts that remain."""
+    answers = {one.key: one for one in settled}
+    changes, left = [], []
+    for conflict in conflicts:
+        answer = answers.get(conflict.key)
+        if answer is None or (answer.source, answer.target) != (conflict.source, conflict.target):
+            left.append(conflict)
+            continue
+        after = content(answer.entry) if answer.entry is not None else None
+        if after != conflict.target:
+            changes.append(Change(key=conflict.key, before=conflict.target, after=after))
+    return tuple(changes), tuple(left)
+
+
+def unread(
+    reads: Mapping[Key, str | None], source: Contents, target: Contents, known: Iterable[Key]
+) -> tuple[Conflict, ...]:
+    """Conflicts where the target no longer holds what was read, but for keys that are known to conflict anyway."""
+    moved = sorted(key for key in reads.keys() - set(known) if target[key] != reads[key])
+    kind = ConflictKind.READ_CHANGED
+    return tuple(Conflict(key=key, kind=kind, base=reads[key], source=source[key], target=target[key]) for key in moved)
+
+
 def describe(conflict: Conflict) -> str:
     """One line for people: the key, what happened on each side and in which commit."""
     verbs = {
@@ -106,42 +146,4 @@ def conflict_message(source: str, target: str, conflicts: Sequence[Conflict]) ->
     return (
         f"{source!r} cannot be merged into {target!r}, both changed the same: {shown}{more}. Nothing was changed; "
         f"build those again on the head of {target!r}, or merge {target!r} into your branch and settle them there"
-    )
-
-
-def tainted_runs(carried: Collection[str], records: Mapping[str, RunRecord], acting: str | None) -> list[str]:
-    """Those of the runs whose commits a merge would carry that keep it from happening (invariant 6), sorted.
-
-    A run may travel if it passed, or if a run that continues it travels along and passed. ``acting`` is the run that is
-    being published: it vouches for itself and for what it continues. A status of CONTINUED is not enough by itself:
-    it says that the repair exists, not that it is part of *this* merge. A run without a record did not pass.
-    """
-    vouched = {run for run in carried if run in records and records[run].status in PASSED}
-    if acting is not None:
-        vouched.add(acting)
-    for run in tuple(vouched):
-        vouched.update(continued_by(run, records))
-    return sorted(set(carried) - vouched)
-
-
-def continued_by(run: str, records: Mapping[str, RunRecord]) -> list[str]:
-    """The runs that a run continues, nearest first: the one it started from, the one that started from, and so on."""
-    chain: list[str] = []
-    record = records.get(run)
-    while record is not None and record.continues and record.continues not in (run, *chain):
-        chain.append(record.continues)
-        record = records.get(record.continues)
-    return chain
-
-
-def tainted_message(
-    source: str, target: str, runs: Sequence[str], records: Mapping[str, RunRecord], keys: Iterable[Key]
-) -> str:
-    """The message of a ``TaintedError``: which runs, which tables, and how to go on."""
-    named = ", ".join(f"{run[:8]} ({records[run].status if run in records else 'not recorded'})" for run in runs[:5])
-    tables = [str(key) for key in sorted(set(keys))]
-    shown = ", ".join(tables[:5]) + (f" and {len(tables) - 5} more" if len(tables) > 5 else "")
-    return (
-        f"{source!r} cannot go to {target!r}: it holds what runs that did not pass wrote: {named}; tables: "
-        f"{shown or 'none'}. Continue the run until it passes (`dbt retry`), or accept it knowingly"
     )

@@ -1,8 +1,8 @@
 -- The catalog's tables, for SQLite and PostgreSQL alike. A change here is a new format: raise sql_database.FORMAT.
 --
 -- A commit stands on a line, at a sequence number; a line is a row of commits that one branch appended. The state at a
--- commit is what its line holds up to that number, laid over the state the line was forked from. Nothing but refs and
--- entries.until_seq is ever updated, and until_seq in a way that no earlier state can see.
+-- commit is what its line holds up to that number, laid over the state the line was forked from. Of history nothing is
+-- ever updated but commits.collected and entries.until_seq, and that in a way that no earlier state can see.
 
 CREATE TABLE lakehouse_meta (
     name VARCHAR(40) NOT NULL PRIMARY KEY,
@@ -16,6 +16,7 @@ CREATE TABLE lines (
     depth INTEGER NOT NULL
 );
 
+-- collected is when garbage collection took what only this commit led to; NULL while all its files are there.
 CREATE TABLE commits (
     id VARCHAR(40) NOT NULL PRIMARY KEY,
     line BIGINT NOT NULL REFERENCES lines (id),
@@ -28,8 +29,11 @@ CREATE TABLE commits (
     time VARCHAR(32) NOT NULL,
     run VARCHAR(200),
     provenance TEXT NOT NULL,
+    collected VARCHAR(32),
     UNIQUE (line, seq)
 );
+
+CREATE INDEX commits_by_run ON commits (run);
 
 CREATE TABLE contents (
     id VARCHAR(40) NOT NULL PRIMARY KEY,
@@ -66,6 +70,25 @@ CREATE TABLE refs (
     created_at VARCHAR(32) NOT NULL
 );
 
+-- What branches pointed to before they were moved to where no commit of theirs led.
+CREATE TABLE moves (
+    name VARCHAR(200) NOT NULL,
+    time VARCHAR(32) NOT NULL,
+    from_commit VARCHAR(40) NOT NULL REFERENCES commits (id),
+    to_commit VARCHAR(40) NOT NULL REFERENCES commits (id),
+    PRIMARY KEY (name, time)
+);
+
+-- Every state of a table that was ever committed, by its metadata file. run is who wrote it, as long as nothing vouches
+-- for that; gone is when garbage collection took it.
+CREATE TABLE locations (
+    location TEXT NOT NULL PRIMARY KEY,
+    run VARCHAR(200),
+    gone VARCHAR(32)
+);
+
+CREATE INDEX locations_by_run ON locations (run);
+
 CREATE TABLE runs (
     id VARCHAR(200) NOT NULL PRIMARY KEY,
     branch VARCHAR(200) NOT NULL,
@@ -84,6 +107,8 @@ CREATE TABLE runs (
 );
 
 CREATE INDEX runs_by_start ON runs (started_at);
+
+CREATE INDEX runs_by_base ON runs (base);
 
 -- What nodes gave, by fingerprint; entry is NULL for tests, answer says what they answered.
 CREATE TABLE results (

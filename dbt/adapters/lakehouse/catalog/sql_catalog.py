@@ -1,7 +1,7 @@
 """The catalog in SQLite or PostgreSQL: the verbs of ``base.Catalog``, each one transaction.
 
-``sql_database`` opens and begins; ``sql_refs``, ``sql_history``, ``sql_states``, ``sql_contents``, ``sql_runs``,
-``sql_results`` and ``sql_merge`` are functions over a connection, one noun each; ``schema.sql`` explains the tables.
+``sql_database`` opens and begins; the other ``sql_*`` are functions over a connection, one noun each; ``schema.sql`` explains
+the tables.
 """
 
 from __future__ import annotations
@@ -10,7 +10,16 @@ import os
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from dbt.adapters.lakehouse.catalog import sql_history, sql_merge, sql_refs, sql_results, sql_runs, sql_states
+from dbt.adapters.lakehouse.catalog import (
+    sql_history,
+    sql_locations,
+    sql_merge,
+    sql_refs,
+    sql_results,
+    sql_runs,
+    sql_states,
+    sql_taint,
+)
 from dbt.adapters.lakehouse.catalog.model import (
     ANY,
     Change,
@@ -24,6 +33,7 @@ from dbt.adapters.lakehouse.catalog.model import (
     ReusableResult,
     RunRecord,
     Settled,
+    TableEntry,
     key_of,
 )
 from dbt.adapters.lakehouse.catalog.refs import RUN_PREFIX, check_name, is_run_name, short
@@ -89,6 +99,7 @@ class SqlCatalog:
             )
         with self._database.write() as connection:
             commit = sql_history.resolve(connection, at)
+            sql_history.refuse_collected(connection, commit, at)
             return sql_refs.insert(connection, sql_refs.new(name, kind, commit, run=run))
 
     def assign(self, branch: str, to: str, *, expected: str, accept_tainted: bool = False) -> Ref:
@@ -98,11 +109,11 @@ class SqlCatalog:
             _refuse_protected(held, but="merge into it")
             held.expect(expected, then="look at what is new there, then move it from there")
             commit = sql_history.resolve(connection, to)
+            sql_history.refuse_collected(connection, commit, to)
             if held.ref.run is None and not accept_tainted:
-                nodes = sql_history.Nodes(connection)
-                sql_merge.refuse_tainted(connection, nodes, commit, expected, acting=None, names=(to, branch))
+                self._refuse_tainted(connection, to, commit, held)
             if commit != expected:
-                sql_refs.move(connection, branch, commit, None)
+                sql_refs.move_away(connection, held.ref, commit)
             return sql_refs.branch(connection, branch, lock=False).ref
 
     def protect(self, branch: str, protected: bool) -> Ref:
@@ -174,7 +185,7 @@ class SqlCatalog:
             held = sql_refs.branch(connection, branch, lock=True)
             _refuse_protected(held, but="commit to a branch of your own and merge that")
             held.expect(expected_head, then="read its new head and commit again")
-            changes = self._put(connection, held, puts)
+            changes = self._put(connection, held, puts, run)
             return sql_history.record(connection, held, changes, note)
 
     def merge(
@@ -199,15 +210,15 @@ class SqlCatalog:
         with self._database.read() if dry_run else self._database.write() as connection:
             held = sql_refs.branch(connection, target, lock=not dry_run)
             held.expect(expected_target, then="run again to build on the new head")
-            return sql_merge.merge(
-                connection,
-                source,
-                held,
-                note,
+            wish = sql_merge.Wish(
                 dry_run=dry_run,
                 accept_tainted=accept_tainted,
+                fast_forward=fast_forward,
+                settled=settled,
+                reads=reads,
                 expected_source=expected_source,
             )
+            return sql_merge.merge(connection, self._contents, source, held, note, wish)
 
     # runs
 
@@ -271,7 +282,17 @@ class SqlCatalog:
         entries = self._contents.load(connection, found.values())
         return {key: entries[content] for key, content in found.items()}
 
-    def _put(self, connection: sa.Connection, held: sql_refs.Held, puts: Sequence[Put]) -> tuple[Change, ...]:
+    def _refuse_tainted(self, connection: sa.Connection, to: str, commit: str, held: sql_refs.Held) -> None:
+        """Raise ``TaintedError`` if moving a branch to a commit brought what is tainted there."""
+        head = held.ref.commit
+        brought = {change.key: change.after for change in sql_states.difference(connection, head, commit)}
+        nodes = sql_history.Nodes(connection)
+        found = sql_taint.suspects(connection, self._contents.load, nodes, commit, head, brought, acting=None)
+        sql_taint.refuse(*found, (to, held.ref.name))
+
+    def _put(
+        self, connection: sa.Connection, held: sql_refs.Held, puts: Sequence[Put], run: str | None
+    ) -> tuple[Change, ...]:
         """The changes that puts come to at a branch's head. Raises ``HeadMoved`` where an expectation does not hold."""
         state = sql_states.layers(connection, held.ref.commit)
         standing = sql_states.contents_of(connection, state, {put.key for put in puts})
@@ -281,6 +302,10 @@ class SqlCatalog:
         stored = [put for put in puts if put.entry is not None]
         ids = self._contents.store(connection, [put.entry for put in stored if put.entry is not None])
         after = {put.key: one for put, one in zip(stored, ids, strict=True)}
+        tables = [
+            put.entry for put in stored if isinstance(put.entry, TableEntry) and after[put.key] != standing[put.key]
+        ]
+        sql_locations.file(connection, tables, run)
         changes = [Change(key=put.key, before=standing[put.key], after=after.get(put.key)) for put in puts]
         return tuple(sorted((c for c in changes if c.before != c.after), key=lambda change: change.key))
 

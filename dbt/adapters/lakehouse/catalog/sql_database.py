@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.resources
 import threading
 import time
+import zlib
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -17,12 +18,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from dbt.adapters.lakehouse.__version__ import version
+from dbt.adapters.lakehouse.catalog import sql_locations
 from dbt.adapters.lakehouse.errors import CatalogError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-FORMAT = 2
+FORMAT = 3
 """Of the tables in ``schema.sql``. A catalog of an earlier format is brought up to it, one of a later format not opened."""
 
 PATIENCE = 30
@@ -30,14 +33,29 @@ PATIENCE = 30
 
 _WRITE = "lakehouse_write"
 _CREATION_LOCK = 7_305_808_869  # any number: two processes creating the same PostgreSQL catalog agree on it
-_TABLES = frozenset({"lakehouse_meta", "lines", "commits", "contents", "entries", "refs", "runs", "results", "claims"})
+_TABLES = frozenset(
+    [
+        "lakehouse_meta",
+        "lines",
+        "commits",
+        "contents",
+        "entries",
+        "refs",
+        "moves",
+        "locations",
+        "runs",
+        "results",
+        "claims",
+    ]
+)
 
 
 class Database:
     """An engine that knows how reads and writes begin. ``url`` has no password in it and is meant for messages.
 
     What is kept in it, a subclass may say otherwise: ``what`` for messages, ``meta`` and ``tables`` to recognise it,
-    ``script`` (package and file) to create it, ``format`` of that script, ``made_by`` what creates it.
+    ``script`` (package and file) to create it, ``format`` of that script, ``made_by`` what creates it. ``upgrades`` are
+    scripts by the format they start from, ``fills`` what must be computed after one of them.
     """
 
     what: ClassVar[str] = "catalog"
@@ -45,13 +63,19 @@ class Database:
     tables: ClassVar[frozenset[str]] = _TABLES
     script: ClassVar[tuple[str, str]] = (__package__, "schema.sql")
     format: ClassVar[int] = FORMAT
-    upgrades: ClassVar[Mapping[int, tuple[str, str]]] = {1: (__package__, "upgrade_1.sql")}
+    upgrades: ClassVar[Mapping[int, tuple[str, str]]] = {
+        1: (__package__, "upgrade_1.sql"),
+        2: (__package__, "upgrade_2.sql"),
+    }
+    fills: ClassVar[Mapping[int, Callable[[sa.Connection], None]]] = {2: sql_locations.fill}
     made_by: ClassVar[str] = "the first `dbt run` on this lake creates it"
 
     def __init__(self, engine: sa.Engine) -> None:
         self.url = _shown(engine.url)
         self.is_sqlite = engine.dialect.name == "sqlite"
         self._engine = engine
+        # Of its own for each kind of database: two may share a server.
+        self._write_lock = _CREATION_LOCK + 1 + zlib.crc32(self.meta.encode())
         self._turn = threading.Lock()
 
     @classmethod
@@ -78,13 +102,16 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
-        """A transaction that writes: committed at the end, rolled back on an exception."""
+    def write(self, *, alone: bool = False) -> Iterator[sa.Connection]:
+        """A transaction that writes: committed at the end, rolled back on an exception. ``alone``: while no other does."""
         # SQLite's own waiting is polling: threads of one process queue here instead, where they are woken.
         turn: AbstractContextManager[Any] = self._turn if self.is_sqlite else nullcontext()
         with self._in_words(), turn, self._engine.connect() as connection:
             connection.execution_options(**{_WRITE: True})
             with connection.begin():
+                if not self.is_sqlite:  # where there is one writer at a time anyway
+                    kind = "" if alone else "_shared"
+                    connection.execute(sa.text(f"SELECT pg_advisory_xact_lock{kind}(:key)"), {"key": self._write_lock})
                 yield connection
 
     def create_tables(self, connection: sa.Connection) -> bool:
@@ -95,6 +122,7 @@ class Database:
             return False
         _run_script(connection, *self.script)
         connection.execute(sa.text(f"INSERT INTO {self.meta} VALUES ('format', :value)"), {"value": str(self.format)})
+        self._say_release(connection)
         return True
 
     def close(self) -> None:
@@ -119,30 +147,44 @@ class Database:
                         f"{self.url} is not a lakehouse {self.what}: it holds other tables ({some}); name another place"
                     )
                 return False
-            found = connection.execute(sa.text(f"SELECT value FROM {self.meta} WHERE name = 'format'")).scalar()
+            rows = connection.execute(sa.text(f"SELECT name, value FROM {self.meta}"))
+            said: dict[str, str] = {row[0]: row[1] for row in rows}
+        found = said.get("format")
         if found != str(self.format):
             found = self._upgrade()
         if found != str(self.format):
+            release = said.get("release")
             raise CatalogError(
-                f"{self.what} {self.url} has format {found}, this version of dbt-lakehouse reads format {self.format}; "
-                "install the version of dbt-lakehouse that made it"
+                f"{self.what} {self.url} has format {found}, this release of dbt-lakehouse, {version}, reads format "
+                f"{self.format}; install dbt-lakehouse {release} or newer"
+                if release
+                else f"{self.what} {self.url} has format {found}, this release of dbt-lakehouse, {version}, reads format "
+                f"{self.format}; install the release that made it, or a newer one"
             )
         return True
 
     def _upgrade(self) -> str:
         """Bring an earlier format up to this version's, unless somebody else just did; the format it has then."""
-        with self.write() as connection:
+        with self.write(alone=True) as connection:
             if not self.is_sqlite:
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CREATION_LOCK})
             query = sa.text(f"SELECT value FROM {self.meta} WHERE name = 'format'")
             found = str(connection.execute(query).scalar())
             while found.isdigit() and int(found) < self.format and int(found) in self.upgrades:
                 _run_script(connection, *self.upgrades[int(found)])
+                if int(found) in self.fills:
+                    self.fills[int(found)](connection)
                 found = str(int(found) + 1)
                 connection.execute(
                     sa.text(f"UPDATE {self.meta} SET value = :value WHERE name = 'format'"), {"value": found}
                 )
+                self._say_release(connection)
             return found
+
+    def _say_release(self, connection: sa.Connection) -> None:
+        """Write down which release made the format, so that earlier ones can say what to install."""
+        connection.execute(sa.text(f"DELETE FROM {self.meta} WHERE name = 'release'"))
+        connection.execute(sa.text(f"INSERT INTO {self.meta} VALUES ('release', :value)"), {"value": version})
 
     @staticmethod
     def _table_names(connection: sa.Connection) -> frozenset[str]:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from dbt.adapters.lakehouse.catalog import sql_refs, sql_states
+from dbt.adapters.lakehouse.catalog import sql_moves, sql_refs, sql_states
 from dbt.adapters.lakehouse.catalog.graph import Node, is_ancestor, newest_first
-from dbt.adapters.lakehouse.catalog.model import Change, Commit, Key, commit_id, time_text
+from dbt.adapters.lakehouse.catalog.model import Change, Commit, Key, Ref, RunRecord, commit_id, time_text
 from dbt.adapters.lakehouse.catalog.refs import AtCommit, AtTime, Back, RefExpression, Step, parse
 from dbt.adapters.lakehouse.catalog.sql_states import Layer
-from dbt.adapters.lakehouse.errors import InvalidRef, RefNotFound
+from dbt.adapters.lakehouse.errors import Collected, InvalidRef, RefNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -77,16 +77,31 @@ class Nodes:
 def resolve(connection: sa.Connection, text: str) -> str:
     """The id of the commit that a ref expression leads to. Raises ``RefNotFound``, ``InvalidRef``."""
     expression = parse(text)
-    commit = _base(connection, expression, of=text)
-    for step in expression.steps:
+    ref = sql_refs.get(connection, expression.base)
+    commit = ref.ref.commit if ref is not None else _base(connection, expression, of=text)
+    for number, step in enumerate(expression.steps):
+        if ref is not None and number == 0 and isinstance(step, AtTime):
+            commit = sql_moves.shown_before(connection, ref.ref.name, step.time) or commit
         commit = _follow(connection, commit, step, of=text)
     return commit
 
 
+def showed(connection: sa.Connection, ref: Ref, time: datetime) -> str | None:
+    """The commit that a branch showed at a time; None if it goes back to nothing so old."""
+    return _at_time(connection, sql_moves.shown_before(connection, ref.name, time) or ref.commit, time)
+
+
+def refuse_collected(connection: sa.Connection, commit: str, text: str) -> None:
+    """Raise ``Collected`` if the commit, to which the ref expression ``text`` led, is."""
+    when: str | None = connection.execute(_COLLECTED, {"id": commit}).scalar()
+    if when is not None:
+        raise Collected(
+            f"{text!r} leads to commit {commit[:8]}, whose files were collected on {when[:16]} UTC, since nothing named them "
+            "any longer; `lakehouse log` shows later commits, and a tag keeps one for good"
+        )
+
+
 def _base(connection: sa.Connection, expression: RefExpression, *, of: str) -> str:
-    held = sql_refs.get(connection, expression.base)
-    if held is not None:
-        return held.ref.commit
     found = _starting_with(connection, expression.base.lower()) if expression.is_commit else []
     if not found:
         raise sql_refs.not_found(connection, expression.base, of=of)
@@ -205,15 +220,28 @@ def newest_changes(
 ) -> dict[Key, str]:
     """The newest of some commits that changed each key."""
     rank = {node.id: (node.generation, node.time) for node in side}
-    lines = sorted({nodes.line(node.id) for node in side})
     newest: dict[Key, str] = {}
+    for row in changes_of(connection, nodes, side, keys):
+        key = Key(row.schema_name, row.table_name)
+        if row.id in rank and (key not in newest or rank[newest[key]] < rank[row.id]):
+            newest[key] = row.id
+    return newest
+
+
+def changes_of(
+    connection: sa.Connection, nodes: Nodes, side: Iterable[Node], keys: Iterable[Key]
+) -> Iterator[sa.Row[tuple[Any, ...]]]:
+    """What the commits of some lines changed at some keys: all that stand on a line which one of ``side`` stands on."""
+    lines = sorted({nodes.line(node.id) for node in side})
     for schema, names in sql_states.by_schema(keys):
         for some in sql_states.chunks(lines):
-            for row in connection.execute(_CHANGED_BY, {"lines": some, "schema": schema, "names": names}):
-                key = Key(row.schema_name, row.table_name)
-                if row.id in rank and (key not in newest or rank[newest[key]] < rank[row.id]):
-                    newest[key] = row.id
-    return newest
+            yield from connection.execute(_CHANGED_BY, {"lines": some, "schema": schema, "names": names})
+
+
+def end_of(connection: sa.Connection, record: RunRecord) -> str:
+    """The last commit of a run's branch: what it made itself, or else what it began with."""
+    found: str | None = connection.execute(_LAST_OF_RUN, {"run": record.id}).scalar()
+    return found or record.base
 
 
 def record(
@@ -226,7 +254,9 @@ def record(
         layer = Layer(line=sql_states.new_line(connection, head.layer), seq=1)
     else:
         layer = Layer(line=held.line, seq=head.layer.seq + 1)
-    commit = _insert(connection, layer, parents, changes, note)
+    # Only then may the branch have been moved later than what it points to was made.
+    moved = sql_moves.latest(connection, held.ref.name) if held.line is None else None
+    commit = _insert(connection, layer, parents, changes, note, moved=moved)
     sql_states.append(connection, layer, changes)
     sql_refs.move(connection, held.ref.name, commit.id, layer.line)
     return commit
@@ -239,10 +269,17 @@ def record_first(connection: sa.Connection, note: Note) -> tuple[Commit, int]:
 
 
 def _insert(
-    connection: sa.Connection, layer: Layer, parents: Sequence[Place], changes: Sequence[Change], note: Note
+    connection: sa.Connection,
+    layer: Layer,
+    parents: Sequence[Place],
+    changes: Sequence[Change],
+    note: Note,
+    *,
+    moved: datetime | None = None,
 ) -> Commit:
     # Clocks differ from machine to machine; time must still rise along history, or "the state at" has no answer.
-    time = max([datetime.now(UTC), *(parent.time + _TICK for parent in parents)])
+    earlier = [parent.time for parent in parents] + ([moved] if moved is not None else [])
+    time = max([datetime.now(UTC), *(time + _TICK for time in earlier)])
     provenance = json.dumps(dict(note.provenance), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     ids = tuple(parent.id for parent in parents)
     said: dict[str, Any] = {"author": note.author, "message": note.message, "time": time, "run": note.run}
@@ -302,12 +339,18 @@ def _commit(row: sa.Row[tuple[object, ...]]) -> Commit:
         time=datetime.fromisoformat(row.time),
         run=row.run,
         provenance=json.loads(row.provenance),
+        collected=row.collected is not None,
     )
 
 
-_COLUMNS = "id, line, seq, generation, parent, merge_parent, author, message, time, run, provenance"
+_WRITTEN = "id, line, seq, generation, parent, merge_parent, author, message, time, run, provenance"
+_COLUMNS = f"{_WRITTEN}, collected"
 _PLACE = sa.text("SELECT line, seq, generation, time FROM commits WHERE id = :id")
 _AT = sa.text("SELECT id FROM commits WHERE line = :line AND seq = :seq")
+_LAST_OF_RUN = sa.text("""
+    SELECT id FROM commits WHERE run = :run AND merge_parent IS NULL ORDER BY generation DESC LIMIT 1
+""")
+_COLLECTED = sa.text("SELECT collected FROM commits WHERE id = :id")
 _EXISTS = sa.text("SELECT id FROM commits WHERE id = :id")
 _STARTING_WITH = sa.text("SELECT id FROM commits WHERE id >= :low AND id < :high ORDER BY id")
 _LINE_PARENT = sa.text("SELECT parent FROM commits WHERE line = :line AND seq = 1")
@@ -321,7 +364,7 @@ _NOT_AFTER = sa.text("""
     SELECT id FROM commits WHERE line = :line AND seq <= :seq AND time <= :time ORDER BY seq DESC LIMIT 1
 """)
 _CHANGED_BY = sa.text("""
-    SELECT commits.id, entries.schema_name, entries.table_name
+    SELECT commits.id, entries.schema_name, entries.table_name, entries.before, entries.content
     FROM entries JOIN commits ON commits.line = entries.line AND commits.seq = entries.seq
     WHERE entries.line IN :lines AND entries.schema_name = :schema AND entries.table_name IN :names
 """).bindparams(sa.bindparam("lines", expanding=True), sa.bindparam("names", expanding=True))
@@ -332,6 +375,6 @@ _LAST_CHANGE = sa.text(f"""
     ORDER BY entries.seq DESC LIMIT 1
 """)
 _INSERT = sa.text(f"""
-    INSERT INTO commits ({_COLUMNS})
+    INSERT INTO commits ({_WRITTEN})
     VALUES (:id, :line, :seq, :generation, :parent, :merge_parent, :author, :message, :time, :run, :provenance)
 """)

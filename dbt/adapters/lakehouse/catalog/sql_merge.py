@@ -3,46 +3,64 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dbt.adapters.lakehouse.catalog import sql_history, sql_refs, sql_runs, sql_states
-from dbt.adapters.lakehouse.catalog.graph import Node, merge_bases, only_in
-from dbt.adapters.lakehouse.catalog.merge import (
-    PASSED,
-    Contents,
-    base_contents,
-    tainted_message,
-    tainted_runs,
-    three_way,
+from dbt.adapters.lakehouse.catalog import (
+    sql_history,
+    sql_locations,
+    sql_refs,
+    sql_runs,
+    sql_states,
+    sql_taint,
 )
-from dbt.adapters.lakehouse.catalog.model import Conflict, Key, MergeResult
+from dbt.adapters.lakehouse.catalog.graph import Node, merge_bases, only_in
+from dbt.adapters.lakehouse.catalog.merge import Contents as Standing
+from dbt.adapters.lakehouse.catalog.merge import base_contents, settle, three_way, unread, with_schemas
+from dbt.adapters.lakehouse.catalog.model import (
+    Change,
+    Conflict,
+    Entry,
+    Key,
+    MergeResult,
+    Settled,
+    TableEntry,
+    content_id,
+)
 from dbt.adapters.lakehouse.catalog.refs import short
 from dbt.adapters.lakehouse.catalog.sql_history import Nodes, Note
-from dbt.adapters.lakehouse.errors import HeadMoved, TaintedError
+from dbt.adapters.lakehouse.catalog.taint import PASSED
+from dbt.adapters.lakehouse.errors import HeadMoved
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import sqlalchemy as sa
 
-_COMMITS_NAMED = 50
+    from dbt.adapters.lakehouse.catalog.sql_contents import Contents
+    from dbt.adapters.lakehouse.catalog.taint import Suspect
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What is asked of a merge, beside the two sides (see ``base.Catalog.merge``)."""
+
+    dry_run: bool = False
+    accept_tainted: bool = False
+    fast_forward: bool = False
+    settled: Sequence[Settled] = ()
+    reads: Mapping[Key, str | None] | None = None
+    expected_source: str | None = None
 
 
 def merge(
-    connection: sa.Connection,
-    source: str,
-    held: sql_refs.Held,
-    note: Note,
-    *,
-    dry_run: bool,
-    accept_tainted: bool,
-    expected_source: str | None = None,
+    connection: sa.Connection, contents: Contents, source: str, held: sql_refs.Held, note: Note, wish: Wish
 ) -> MergeResult:
-    """Merge the commit that ``source`` leads to into a branch, which must be locked unless ``dry_run``."""
+    """Merge the commit that ``source`` leads to into a branch, which must be locked unless it is a dry run."""
     theirs, ours = sql_history.resolve(connection, source), held.ref.commit
-    if expected_source is not None and theirs != expected_source:
+    if wish.expected_source is not None and wish.expected_source != theirs:
         raise HeadMoved(
-            f"{source!r} moved from {short(expected_source)} to {short(theirs)}; look at it and merge again"
+            f"{source!r} moved from {short(wish.expected_source)} to {short(theirs)}; look at it and merge again"
         )
     nodes = Nodes(connection)
     bases = merge_bases(nodes, ours, [theirs])
@@ -50,13 +68,17 @@ def merge(
     if bases == [theirs]:
         result = MergeResult(base=theirs, changes=())
     else:
-        if not accept_tainted:
-            refuse_tainted(connection, nodes, theirs, ours, acting=run, names=(source, held.ref.name))
-        result = _planned(connection, nodes, bases, theirs, ours)
-        if not (dry_run or result.conflicts):
-            commit = sql_history.record(connection, held, result.changes, note, merged=theirs)
-            result = dataclasses.replace(result, commit=commit)
-    if run is not None and not (dry_run or result.conflicts):
+        sql_history.refuse_collected(connection, theirs, source)
+        plan = _plan(connection, contents, nodes, bases, theirs, ours, wish)
+        suspects, records = sql_taint.suspects(connection, contents.load, nodes, theirs, ours, plan.brought, acting=run)
+        if not wish.accept_tainted:
+            sql_taint.refuse(suspects, records, (source, held.ref.name))
+        result = plan.result
+        if wish.fast_forward and bases == [ours] and not (suspects or result.conflicts):
+            result = dataclasses.replace(result, fast_forward=True)
+        if not (wish.dry_run or result.conflicts):
+            result = _carry_out(connection, contents, held, note, result, wish, theirs, suspects)
+    if run is not None and not (wish.dry_run or result.conflicts):
         sql_runs.publish(connection, run, held.ref.name, result.commit.id if result.commit else None)
     return result
 
@@ -70,35 +92,30 @@ def _passed_run_of(connection: sa.Connection, source: str) -> str | None:
     return record.id if record is not None and record.status in PASSED else None
 
 
-def refuse_tainted(
-    connection: sa.Connection, nodes: Nodes, source: str, target: str, *, acting: str | None, names: tuple[str, str]
-) -> None:
-    """Raise ``TaintedError`` if ``source`` leads to commits of runs that did not pass and ``target`` does not yet."""
-    carried = [node for node in only_in(nodes, source, target) if node.run is not None]
-    runs = {node.run for node in carried if node.run is not None}
-    if not runs:
-        return
-    records = sql_runs.with_continued(connection, runs | ({acting} if acting else set()))
-    tainted = tainted_runs(runs, records, acting)
-    if not tainted:
-        return
-    commits = [node.id for node in carried if node.run in tainted][:_COMMITS_NAMED]
-    keys = [
-        change.key
-        for commit in commits
-        for change in sql_states.changes_at(connection, sql_history.place(connection, commit).layer)
-    ]
-    raise TaintedError(tainted_message(*names, tainted, records, keys))
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What merging two commits comes to. ``brought`` is what the source holds wherever the target would get something."""
+
+    result: MergeResult
+    brought: Mapping[Key, str | None]
 
 
-def _planned(connection: sa.Connection, nodes: Nodes, bases: Sequence[str], source: str, target: str) -> MergeResult:
-    """What merging two commits comes to. Only keys that the source has otherwise than a base can matter."""
+def _plan(
+    connection: sa.Connection,
+    contents: Contents,
+    nodes: Nodes,
+    bases: Sequence[str],
+    source: str,
+    target: str,
+    wish: Wish,
+) -> _Plan:
+    """What a merge comes to. Only keys that the source has otherwise than a base, or that were read, can matter."""
     states = {commit: sql_states.layers(connection, commit) for commit in (*bases, source, target)}
-    keys: set[Key] = set()
+    keys = set(wish.reads or ())
     for base in bases:
         keys |= sql_states.changed_keys(connection, states[base], states[source])
 
-    def contents(commit: str, some: Collection[Key]) -> Contents:
+    def standing(commit: str, some: Collection[Key]) -> Standing:
         if commit not in states:
             states[commit] = sql_states.layers(connection, commit)
         return sql_states.contents_of(connection, states[commit], some)
@@ -106,20 +123,80 @@ def _planned(connection: sa.Connection, nodes: Nodes, bases: Sequence[str], sour
     def older(some: Sequence[str], other: str) -> list[str]:
         return merge_bases(nodes, other, some)
 
-    was = base_contents(bases, keys, contents, older)
-    is_now = was if bases == [target] else contents(target, keys)
-    changes, conflicts = three_way(keys, was, contents(source, keys), is_now)
-    return MergeResult(
+    was = base_contents(bases, keys, standing, older)
+    theirs = standing(source, keys)
+    ours = was if bases == [target] else standing(target, keys)
+    changes, found = three_way(keys, was, theirs, ours)
+    settled, conflicts = settle(found, wish.settled, content_id)
+    conflicts += unread(wish.reads or {}, theirs, ours, [conflict.key for conflict in conflicts])
+    conflicts = tuple(sorted(conflicts, key=lambda conflict: conflict.key))
+    left_out = {conflict.key for conflict in conflicts}
+    kept = [change for change in (*changes, *settled) if change.key not in left_out]
+    result = MergeResult(
         base=bases[0],
-        changes=changes,
-        conflicts=_with_commits(connection, nodes, source, target, conflicts) if conflicts else (),
+        changes=tuple(sorted(kept, key=lambda change: change.key)),
+        conflicts=_explained(connection, contents, nodes, source, target, conflicts) if conflicts else (),
     )
+    brought = {change.key for change in kept} | {conflict.key for conflict in found if conflict.key in left_out}
+    return _Plan(result=result, brought={key: theirs[key] for key in brought})
 
 
-def _with_commits(
-    connection: sa.Connection, nodes: Nodes, source: str, target: str, conflicts: Sequence[Conflict]
+def _carry_out(
+    connection: sa.Connection,
+    contents: Contents,
+    held: sql_refs.Held,
+    note: Note,
+    result: MergeResult,
+    wish: Wish,
+    source: str,
+    suspects: Sequence[Suspect],
+) -> MergeResult:
+    """Do what was planned without conflicts."""
+    if suspects:
+        runs = sorted({suspect.run for suspect in suspects})
+        note = dataclasses.replace(note, provenance={**note.provenance, "accepted_tainted": runs})
+    if wish.settled:
+        _store_settled(connection, contents, result.changes, wish.settled, note)
+    if result.fast_forward:
+        sql_refs.move_away(connection, held.ref, source)
+        commit = sql_history.commits(connection, [source])[source]
+    else:
+        commit = sql_history.record(connection, held, result.changes, note, merged=source)
+    if held.ref.run is None:
+        _prove(connection, contents, result.changes, suspects)
+    return dataclasses.replace(result, commit=commit)
+
+
+def _store_settled(
+    connection: sa.Connection, contents: Contents, changes: Sequence[Change], settled: Sequence[Settled], note: Note
+) -> None:
+    brought = {change.after for change in changes}
+    entries = [one.entry for one in settled if one.entry is not None and content_id(one.entry) in brought]
+    sql_locations.file(connection, (one for one in entries if isinstance(one, TableEntry)), note.run)
+    contents.store(connection, entries)
+
+
+def _prove(
+    connection: sa.Connection, contents: Contents, changes: Sequence[Change], suspects: Sequence[Suspect]
+) -> None:
+    """Whoever merged these vouched for them: from now on they may stand anywhere, under any name."""
+    if not sql_locations.unproven_runs(connection):
+        return
+    tainted = {suspect.key for suspect in suspects}
+    ids = [change.after for change in changes if change.after is not None and change.key not in tainted]
+    entries = contents.load(connection, ids).values()
+    sql_locations.prove(connection, (one.metadata_location for one in entries if isinstance(one, TableEntry)))
+
+
+def _explained(
+    connection: sa.Connection,
+    contents: Contents,
+    nodes: Nodes,
+    source: str,
+    target: str,
+    conflicts: Sequence[Conflict],
 ) -> tuple[Conflict, ...]:
-    """Conflicts, with the newest commit that changed the key on each side."""
+    """Conflicts by their kind, with the newest commit that changed the key on each side."""
     keys = [conflict.key for conflict in conflicts]
 
     def newest(side: list[Node]) -> dict[Key, str]:
@@ -127,9 +204,13 @@ def _with_commits(
 
     by_source, by_target = newest(only_in(nodes, source, target)), newest(only_in(nodes, target, source))
     commits = sql_history.commits(connection, {*by_source.values(), *by_target.values()})
+    ids = {
+        one for conflict in conflicts for one in (conflict.base, conflict.source, conflict.target) if one is not None
+    }
+    entries: Mapping[str, Entry] = contents.load(connection, ids)
     return tuple(
         dataclasses.replace(
-            conflict,
+            with_schemas(conflict, entries),
             source_commit=commits.get(by_source.get(conflict.key, "")),
             target_commit=commits.get(by_target.get(conflict.key, "")),
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from dbt.adapters.lakehouse.catalog import sql_moves
 from dbt.adapters.lakehouse.catalog.model import Ref, RefKind, time_text
 from dbt.adapters.lakehouse.catalog.refs import short, suggestion
 from dbt.adapters.lakehouse.errors import HeadMoved, InvalidRef, RefExists, RefNotFound, RefProtected
@@ -92,6 +93,13 @@ def move(connection: sa.Connection, name: str, commit: str, line: int | None) ->
     connection.execute(_MOVE, {"name": name, "commit": commit, "line": line})
 
 
+def move_away(connection: sa.Connection, ref: Ref, commit: str) -> None:
+    """Let a locked branch point to a commit that is none of its own making; that it did not before is written down."""
+    sql_moves.add(connection, ref.name, ref.commit, commit)
+    # Without a line: another branch may append to the one that the commit stands on.
+    move(connection, ref.name, commit, None)
+
+
 def protect(connection: sa.Connection, name: str, protected: bool) -> Ref:
     """Set or clear protection of a branch."""
     branch(connection, name, lock=True)
@@ -109,6 +117,12 @@ def delete(connection: sa.Connection, name: str, expected: str) -> None:
     if held.ref.protected:
         raise RefProtected(f"branch {name!r} is protected and cannot be deleted; lift its protection first")
     held.expect(expected, then="look at what is new there before deleting it")
+    drop(connection, name)
+
+
+def drop(connection: sa.Connection, name: str) -> None:
+    """Forget a ref, whatever it is."""
+    sql_moves.forget(connection, name)
     connection.execute(_DELETE, {"name": name})
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from dbt.adapters.lakehouse.catalog.merge import continued_by
 from dbt.adapters.lakehouse.catalog.model import RunRecord, RunStatus, time_text
+from dbt.adapters.lakehouse.catalog.sql_states import chunks
+from dbt.adapters.lakehouse.catalog.taint import continued_by
 from dbt.adapters.lakehouse.errors import ConflictError, InvalidRef
 
 if TYPE_CHECKING:
@@ -51,6 +52,13 @@ def newest(connection: sa.Connection, limit: int | None) -> list[RunRecord]:
 def heartbeat(connection: sa.Connection, run_id: str) -> None:
     """Move on the heartbeat of a run that is open; others have none."""
     connection.execute(_HEARTBEAT, {"id": run_id, "now": time_text(datetime.now(UTC)), "open": RunStatus.OPEN.value})
+
+
+def begun_at(connection: sa.Connection, commits: Iterable[str]) -> list[RunRecord]:
+    """The runs that began with one of some commits."""
+    return [
+        _record(row) for chunk in chunks(sorted(commits)) for row in connection.execute(_BEGUN_AT, {"commits": chunk})
+    ]
 
 
 def with_continued(connection: sa.Connection, ids: Iterable[str]) -> dict[str, RunRecord]:
@@ -129,6 +137,9 @@ _SAVE = sa.text(f"""
 """)
 _GET = sa.text(f"SELECT {_COLUMNS} FROM runs WHERE id = :id")
 _SOME = sa.text(f"SELECT {_COLUMNS} FROM runs WHERE id IN :ids").bindparams(sa.bindparam("ids", expanding=True))
+_BEGUN_AT = sa.text(f"SELECT {_COLUMNS} FROM runs WHERE base IN :commits").bindparams(
+    sa.bindparam("commits", expanding=True)
+)
 _STARTING_WITH = sa.text(f"SELECT {_COLUMNS} FROM runs WHERE substr(id, 1, :length) = :prefix ORDER BY id")
 _NEWEST = sa.text(f"SELECT {_COLUMNS} FROM runs ORDER BY started_at DESC, id LIMIT :limit")
 _HEARTBEAT = sa.text("UPDATE runs SET heartbeat_at = :now WHERE id = :id AND status = :open")
