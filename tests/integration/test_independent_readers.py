@@ -14,7 +14,7 @@ from pyiceberg.table import StaticTable
 from dbt.adapters.lakehouse.jobs.s3_access import Grant
 from dbt.adapters.lakehouse.settings import LakeSettings
 from dbt.adapters.lakehouse.storage import uri_of
-from dbt.adapters.lakehouse.tables import deletes, evolve, maintenance, metadata, reader, rows, writer
+from dbt.adapters.lakehouse.tables import combine, deletes, evolve, maintenance, metadata, reader, rows, writer
 from dbt.adapters.lakehouse.tables.values import Constraints, TableSpec
 
 # iceberg's own start-up installs what it depends on, unless that is loaded already
@@ -192,6 +192,25 @@ def odd_names(con, spec):
     )
 
 
+def combined(con, spec):
+    """Of two sides that added rows, and of two that overwrote, deleted and added in partitions of their own."""
+    base = writer.create(con, BASE, spec()).metadata_location
+    base = rows.delete(con, base, "id < 7").metadata_location
+    sides = [writer.append(con, f"{BASE} WHERE id % 10 = {side}", base).metadata_location for side in (1, 2)]
+    yield combine.plan(base, *sides).write()
+    base = writer.create(con, BASE, spec("parts", partition_by=("p",))).metadata_location
+    base = rows.delete(con, base, "id = 50 OR id = 51").metadata_location
+    source = writer.overwrite(con, f"{BASE} WHERE id > 90 AND p = 0", base).metadata_location
+    source = rows.delete(con, source, "id = 3 OR id = 1").metadata_location
+    target = rows.delete(con, base, "id IN (2, 5, 8)").metadata_location
+    target = writer.append(con, f"{BASE} WHERE p = 2 LIMIT 5", target).metadata_location
+    table = combine.plan(base, source, target).write()
+    assert len(metadata.load(table.metadata_location).deletes) == 2
+    yield table
+    source = writer.overwrite(con, f"{BASE} WHERE id < 10 AND p = 1", source).metadata_location
+    yield combine.plan(source, table.metadata_location, source).write()
+
+
 KINDS = [
     types,
     empty,
@@ -203,6 +222,7 @@ KINDS = [
     replaced,
     patched,
     deleted,
+    combined,
     odd_names,
 ]
 

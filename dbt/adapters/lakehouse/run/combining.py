@@ -54,6 +54,9 @@ def combine(
         if why is not None:
             return NotCombined(why=why)
     written = plan.preview() if dry_run else plan.write()
+    for entry in (target, source):
+        if written.metadata_location == entry.metadata_location:
+            return entry  # the other side changed no row
     return dataclasses.replace(
         target,
         metadata_location=written.metadata_location,
@@ -156,6 +159,8 @@ def _content(catalog: Catalog, commit: str, key: Key) -> str | None:
 def _origins(catalog: Catalog, key: Key, commit: Commit) -> set[str] | str:
     """What a commit made rows from, in words for messages; or what it did that does not let rows just be added."""
     said, by = commit.provenance, f"in {short(commit.id)}"
+    if said.get("mode") == "compact":
+        return set()
     found = {f"file {path}" for path in said.get("files") or ()}
     if said.get("node"):
         found.add(f"the node {said['node']}")

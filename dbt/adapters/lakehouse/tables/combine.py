@@ -21,12 +21,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pyiceberg.conversions import from_bytes
-from pyiceberg.table.snapshots import Operation
+from pyiceberg.table.snapshots import Operation, Snapshot
 
 from dbt.adapters.lakehouse.errors import StorageError, TableError
 from dbt.adapters.lakehouse.tables import commits, content, evolve, parquet, reader
 from dbt.adapters.lakehouse.tables import metadata as tables
-from dbt.adapters.lakehouse.tables.commits import Change
+from dbt.adapters.lakehouse.tables.commits import REPEATED, Change
 from dbt.adapters.lakehouse.tables.metadata import COMMENT, LiveFile, Table
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ class NotCombined:
 class Side:
     """What one side did since the base, without what the other did just the same.
 
-    ``touched`` are the partitions it concerns, by their values. ``compacted``: it has the rows of the base, in other files.
+    ``touched`` are the partitions it concerns, by their values. ``past`` are its snapshots since the base, if they are known
+    and all of them left the rows alone that there were; ``compacted`` says that none of them added any either.
     """
 
     table: Table
@@ -57,6 +58,7 @@ class Side:
     deletes: tuple[LiveFile, ...]
     removed: frozenset[str]
     touched: Mapping[str, LiveFile]
+    past: frozenset[int] | None = None
     compacted: bool = False
 
     @property
@@ -88,6 +90,7 @@ class Plan:
             added=[f.file for f in side.data],
             deletes=[f.file for f in side.deletes],
             removed=side.removed & kept,
+            repeats=side.table.metadata.current_snapshot_id,
         )
 
     def preview(self) -> Written:
@@ -154,13 +157,15 @@ def _side(base: Table, side: Table, other: Table) -> Side:
     data = tuple(f for f in side.data if f.path not in known)
     deletes = tuple(f for f in side.deletes if f.path not in known)
     gone = [f for f in (*base.data, *base.deletes) if f.path not in has]
+    past = _past(base, side)
     return Side(
         table=side,
         data=data,
         deletes=deletes,
         removed=frozenset(f.path for f in gone),
         touched={_partition(f): f for f in (*data, *deletes, *gone)},
-        compacted=_compacted(base, side),
+        past=frozenset(s.snapshot_id for s in past) if past is not None else None,
+        compacted=bool(past) and all(_operation(s) is Operation.REPLACE for s in past or ()) and side.rows == base.rows,
     )
 
 
@@ -168,19 +173,22 @@ def _partition(file: LiveFile) -> str:
     return f"{file.file.spec_id} {file.file.partition}"
 
 
-def _compacted(base: Table, side: Table) -> bool:
-    """Whether all snapshots since the base say that they changed no row; False if that is not known."""
-    found = side.metadata.current_snapshot()
-    wanted, count = base.metadata.current_snapshot_id, 0
-    while found is not None and found.snapshot_id != wanted:
-        if (
-            found.summary is None
-            or found.summary.operation is not Operation.REPLACE
-            or found.parent_snapshot_id is None
-        ):
-            return False
-        found, count = side.metadata.snapshot_by_id(found.parent_snapshot_id), count + 1
-    return found is not None and count > 0 and side.rows == base.rows
+def _past(base: Table, side: Table) -> list[Snapshot] | None:
+    """The snapshots since the base, if each of them says that it took no row away, and none that it repeats others."""
+    found: list[Snapshot] = []
+    at, wanted = side.metadata.current_snapshot(), base.metadata.current_snapshot_id
+    while at is not None and at.snapshot_id != wanted:
+        if _operation(at) not in (Operation.APPEND, Operation.REPLACE) or (at.summary and at.summary[REPEATED]):
+            return None
+        found.append(at)
+        if at.parent_snapshot_id is None or at.parent_snapshot_id == wanted:
+            return found if at.parent_snapshot_id is not None else None
+        at = side.metadata.snapshot_by_id(at.parent_snapshot_id)
+    return found if at is not None else None
+
+
+def _operation(snapshot: Snapshot) -> Operation | None:
+    return snapshot.summary.operation if snapshot.summary is not None else None
 
 
 def _without_compaction(source: Side, target: Side) -> tuple[Side, Side]:
@@ -206,10 +214,12 @@ def _descends(base: Table, side: Table) -> bool:
     """Whether the history of one state is known to lead to the other: told of, or files are there that it had."""
     if base.metadata.current_snapshot_id is None:
         return False
-    if side.metadata.snapshot_by_id(base.metadata.current_snapshot_id) is not None:
-        return True
+    told: set[int | None] = set()
+    for snapshot in side.metadata.snapshots:
+        repeated = snapshot.summary[REPEATED] if snapshot.summary is not None else None
+        told |= {snapshot.snapshot_id, snapshot.parent_snapshot_id, int(repeated) if repeated else None}
     had = {f.path for f in base.data}
-    return any(f.path in had for f in side.data)
+    return base.metadata.current_snapshot_id in told or any(f.path in had for f in side.data)
 
 
 def _of_other_shape(source: Side, target: Side) -> str | None:
@@ -226,7 +236,7 @@ def _in_the_way(source: Side, target: Side) -> str | None:
     """Whether one side undoes or covers what the other did."""
     if source.only_added and target.only_added:
         return None
-    if (source.compacted and target.only_added) or (target.compacted and source.only_added):
+    if _only_added_to(source, target) or _only_added_to(target, source):
         return None
     shared = [file for place, file in source.touched.items() if place in target.touched]
     if not shared:
@@ -239,6 +249,15 @@ def _in_the_way(source: Side, target: Side) -> str | None:
     return (
         f"both sides touched partition {', '.join(names[:_SHOWN])}{more}, and rows there were changed or deleted {who}"
     )
+
+
+def _only_added_to(side: Side, other: Side) -> bool:
+    """Whether one side only added files, and the other rows, beside files that it brought together.
+
+    What it brought together may have been files of the first side's, which then count as new there: those that came by a
+    snapshot which both sides went through.
+    """
+    return side.only_added and other.past is not None and not any(f.snapshot_id in other.past for f in side.data)
 
 
 def _changing(source: Side) -> str:

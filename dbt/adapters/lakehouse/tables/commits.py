@@ -42,16 +42,29 @@ SNAPSHOTS_KEPT = 20
 MANIFESTS_KEPT = 20
 """Manifests from which on they are merged."""
 
+REPEATED = "source-snapshot-id"
+"""Iceberg's name, in a snapshot's summary, for the snapshot whose changes it repeats."""
+
+
+FILES_IN_MANIFEST = 10_000
+"""Files that a manifest tells of at most, where all of them are written anew."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What a commit does to a table's files, and the schema or properties it sets beside."""
+    """What a commit does to a table's files, and the schema or properties it sets beside.
+
+    With ``order``, the paths of all data files that the table has then, they come in that order, in new manifests. They are
+    of the table's present partition spec. ``repeats`` is a snapshot of the same table, made elsewhere, whose changes these are.
+    """
 
     operation: Operation
     added: Sequence[DataFile] = ()
     deletes: Sequence[DataFile] = ()
     removed: Collection[str] = ()
     update: Mapping[str, Any] = field(default_factory=dict)
+    order: Sequence[str] | None = None
+    repeats: int | None = None
 
 
 def preview(base: Table, change: Change) -> Table:
@@ -77,8 +90,11 @@ def commit(base: Table, change: Change, made: Attempt) -> Table:
     metadata = base.metadata.model_copy(update=change.update)
     sequence = metadata.last_sequence_number + 1
     writer = _Manifests(base, metadata, snapshot_id, sequence, made)
-    writer.keep(change)
-    data = writer.add(change.added, ManifestContent.DATA)
+    if change.order is not None:
+        data = writer.arrange(change, change.order)
+    else:
+        writer.keep(change)
+        data = writer.add(change.added, ManifestContent.DATA)
     deletes = writer.add(change.deletes, ManifestContent.DELETES)
     live_data = (*(f for f in writer.kept if f.file.content == DataFileContent.DATA), *data)
     live_deletes = (*(f for f in writer.kept if f.file.content != DataFileContent.DATA), *deletes)
@@ -168,33 +184,61 @@ class _Manifests:
         for (spec_id, content, *_), files in merged.items():
             self._rewrite(files, removed, spec_id, content)
 
+    def arrange(self, change: Change, order: Sequence[str]) -> list[LiveFile]:
+        """All data files in an order, in manifests of their own; delete files stay as far as they stay."""
+        old = {f.path: f for f in self._base.data}
+        new = {f.file_path: f for f in change.added}
+        live: list[LiveFile] = []
+        for start in range(0, len(order), FILES_IN_MANIFEST):
+            chunk = order[start : start + FILES_IN_MANIFEST]
+            entries = [self._existing(old[path]) if path in old else self._added(new[path]) for path in chunk]
+            manifest = self._write(entries, self._metadata.default_spec_id, ManifestContent.DATA).manifest_path
+            live += [
+                replace(old[path], manifest=manifest) if path in old else self._live(new[path], manifest)
+                for path in chunk
+            ]
+        removed = set(change.removed)
+        for files, content in (
+            (self._base.data, ManifestContent.DATA),
+            (self._base.deletes, ManifestContent.DELETES),
+        ):
+            told = [f for f in files if f.path in removed or content is ManifestContent.DELETES]
+            for spec_id in sorted({f.file.spec_id for f in told}):
+                self._rewrite([f for f in told if f.file.spec_id == spec_id], removed, spec_id, content)
+        return live
+
     def add(self, files: Sequence[DataFile], content: ManifestContent) -> list[LiveFile]:
         """New files, as a new manifest for each partition spec among them."""
         live: list[LiveFile] = []
         for spec_id in sorted({f.spec_id for f in files}):
             group = [f for f in files if f.spec_id == spec_id]
-            entries = [self._entry(ManifestEntryStatus.ADDED, f, self._snapshot_id, None, None) for f in group]
-            manifest = self._write(entries, spec_id, content)
-            live.extend(
-                LiveFile(
-                    file=f,
-                    snapshot_id=self._snapshot_id,
-                    sequence=self._sequence,
-                    file_sequence=self._sequence,
-                    manifest=manifest.manifest_path,
-                )
-                for f in group
-            )
+            manifest = self._write([self._added(f) for f in group], spec_id, content)
+            live.extend(self._live(f, manifest.manifest_path) for f in group)
         return live
+
+    def _live(self, file: DataFile, manifest: str) -> LiveFile:
+        return LiveFile(
+            file=file,
+            snapshot_id=self._snapshot_id,
+            sequence=self._sequence,
+            file_sequence=self._sequence,
+            manifest=manifest,
+        )
 
     def _rewrite(self, files: list[LiveFile], removed: set[str], spec_id: int, content: ManifestContent) -> None:
         stays = [f for f in files if f.path not in removed]
         goes = [f for f in files if f.path in removed]
-        existing, deleted = ManifestEntryStatus.EXISTING, ManifestEntryStatus.DELETED
-        entries = [self._entry(existing, f.file, f.snapshot_id, f.sequence, f.file_sequence) for f in stays]
+        deleted = ManifestEntryStatus.DELETED
+        entries = [self._existing(f) for f in stays]
         entries += [self._entry(deleted, f.file, self._snapshot_id, f.sequence, f.file_sequence) for f in goes]
         manifest = self._write(entries, spec_id, content)
         self.kept.extend(replace(f, manifest=manifest.manifest_path) for f in stays)
+
+    def _added(self, file: DataFile) -> ManifestEntry:
+        return self._entry(ManifestEntryStatus.ADDED, file, self._snapshot_id, None, None)
+
+    def _existing(self, file: LiveFile) -> ManifestEntry:
+        return self._entry(ManifestEntryStatus.EXISTING, file.file, file.snapshot_id, file.sequence, file.file_sequence)
 
     @staticmethod
     def _entry(
@@ -240,6 +284,8 @@ def _summary(base: Table, change: Change, data: Sequence[LiveFile], deletes: Seq
         "total-equality-deletes": 0,
     }
     shown = {name: str(value) for name, value in facts.items() if value}
+    if change.repeats is not None:
+        shown[REPEATED] = str(change.repeats)
     return Summary(change.operation, **shown, **{name: str(value) for name, value in totals.items()})
 
 
