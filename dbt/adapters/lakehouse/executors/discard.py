@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dbt.adapters.lakehouse.jobs.job import Action, Alter, Append, Create, Edit, JobResult, Join, Stage
+from dbt.adapters.lakehouse.jobs.job import Action, Alter, Append, Compact, Create, Edit, JobResult, Join, Stage
 from dbt.adapters.lakehouse.tables.values import Written
 
 
@@ -29,7 +29,7 @@ def _base(action: Action) -> str | None:
     match action:
         case Create():
             return action.replaces
-        case Append() | Alter() | Stage() | Join():
+        case Append() | Alter() | Stage() | Join() | Compact():
             return action.base
         case Edit():
             return action.target.metadata_location

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from dbt.adapters.lakehouse.tables.values import Column, Constraints, Staged, TableSpec, TimeRange, Written
+from dbt.adapters.lakehouse.tables.values import Column, Constraints, Expiry, Staged, TableSpec, TimeRange, Written
 from dbt.adapters.lakehouse.telemetry import Phase
 
 SchemaChange = Literal["ignore", "fail", "append_new_columns", "sync_all_columns"]
@@ -202,6 +202,15 @@ class Join:
     kind: Literal["join"] = "join"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Compact:
+    """Bring the files of the table at ``base`` together, without changing a row; see ``tables.maintenance``."""
+
+    base: str
+    expiry: Expiry | None = None
+    kind: Literal["compact"] = "compact"
+
+
 Place = tuple[str, str, str]
 """Database, schema and name of a relation."""
 
@@ -264,7 +273,7 @@ class Bound:
     waits: bool = False
 
 
-Action = Query | Describe | Create | Append | Edit | Alter | Stage | Join | Bind
+Action = Query | Describe | Create | Append | Edit | Alter | Stage | Join | Compact | Bind
 
 
 @dataclass(frozen=True, kw_only=True)

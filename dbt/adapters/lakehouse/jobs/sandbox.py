@@ -25,7 +25,19 @@ import duckdb
 from dbt.adapters.lakehouse.errors import ConfigError, SandboxError
 from dbt.adapters.lakehouse.jobs.engine import Engine
 from dbt.adapters.lakehouse.jobs.instance import Instance, text
-from dbt.adapters.lakehouse.jobs.job import Alter, Append, Bind, Create, Describe, Edit, Job, Join, Query, Stage
+from dbt.adapters.lakehouse.jobs.job import (
+    Alter,
+    Append,
+    Bind,
+    Compact,
+    Create,
+    Describe,
+    Edit,
+    Job,
+    Join,
+    Query,
+    Stage,
+)
 from dbt.adapters.lakehouse.jobs.luggage import Luggage
 from dbt.adapters.lakehouse.jobs.permitted import Rules, others, settings_in
 from dbt.adapters.lakehouse.jobs.traces import leaves_nothing
@@ -249,7 +261,7 @@ def _files(job: Job) -> frozenset[str]:
     action = job.action
     staged: list[str] = []
     match action:
-        case Append() | Alter() | Stage():
+        case Append() | Alter() | Stage() | Compact():
             locations.add(action.base)
         case Join():
             locations.add(action.base)
@@ -286,6 +298,8 @@ def _check_action(rules: Rules, connection: duckdb.DuckDBPyConnection, job: Job)
                     rules.expression(column.type, f"a type of {sketch.node}")
         case Alter():
             _check_alterations(rules, action)
+        case Compact():
+            pass  # no SQL comes along
         case Create():
             _check_rows(rules, connection, action.sql, action.spec.constraints)
         case _:

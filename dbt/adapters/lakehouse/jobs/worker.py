@@ -19,6 +19,7 @@ from dbt.adapters.lakehouse.jobs.job import (
     Alter,
     Append,
     Bind,
+    Compact,
     Create,
     Describe,
     Edit,
@@ -282,13 +283,11 @@ class Worker:
                 return self._write(cursor, action, lambda sql: _append(cursor, action, sql))
             case Edit():
                 return self._edit(cursor, action, sink)
-            case Alter():
-                return JobResult(written=_alter(cursor, action))
+            case Alter() | Join() | Compact():
+                return JobResult(written=_changed(cursor, action))
             case Stage():
                 with _rows(cursor, action, self._python) as sql:
                     return JobResult(staged=_stage(cursor, action, sql))
-            case Join():
-                return JobResult(written=_join(cursor, action))
             case Bind():
                 return self._bind(cursor, action)
 
@@ -467,10 +466,16 @@ def _append(cursor: duckdb.DuckDBPyConnection, action: Append, sql: str) -> Writ
     )
 
 
-def _alter(cursor: duckdb.DuckDBPyConnection, action: Alter) -> Written:
-    from dbt.adapters.lakehouse.tables import evolve
+def _changed(cursor: duckdb.DuckDBPyConnection, action: Alter | Join | Compact) -> Written:
+    from dbt.adapters.lakehouse.tables import evolve, maintenance, staging
 
-    return evolve.apply(cursor, action.base, action.alterations)
+    match action:
+        case Alter():
+            return evolve.apply(cursor, action.base, action.alterations)
+        case Join():
+            return staging.join(cursor, action.base, action.staged, constraints=action.constraints)
+        case Compact():
+            return maintenance.compact(cursor, action.base, action.expiry)
 
 
 def _stage(cursor: duckdb.DuckDBPyConnection, action: Stage, sql: str) -> Staged | None:
@@ -484,9 +489,3 @@ def _stage(cursor: duckdb.DuckDBPyConnection, action: Stage, sql: str) -> Staged
         on_schema_change=action.on_schema_change,
         constraints=action.constraints,
     )
-
-
-def _join(cursor: duckdb.DuckDBPyConnection, action: Join) -> Written:
-    from dbt.adapters.lakehouse.tables import staging
-
-    return staging.join(cursor, action.base, action.staged, constraints=action.constraints)

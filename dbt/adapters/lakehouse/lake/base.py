@@ -19,6 +19,7 @@ from dbt.adapters.lakehouse.catalog.model import Commit, Entry, RunRecord
 from dbt.adapters.lakehouse.jobs.job import LogLine, Progress, Resources, SchemaChange, Watch
 from dbt.adapters.lakehouse.run.going_back import ResetRequest, Reverted, RevertRequest
 from dbt.adapters.lakehouse.run.provenance import Stale
+from dbt.adapters.lakehouse.run.upkeep import CollectRequest, Compacted, CompactRequest, Garbage
 from dbt.adapters.lakehouse.run.values import (
     Build,
     Built,
@@ -44,10 +45,15 @@ __all__ = [
     "Build",
     "Built",
     "Check",
+    "CollectRequest",
+    "CompactRequest",
+    "Compacted",
     "Draft",
+    "Garbage",
     "Lake",
     "LogLine",
     "Looked",
+    "Maintenance",
     "MergeRequest",
     "Merged",
     "Moved",
@@ -214,8 +220,20 @@ class Versions(Protocol):
         """
         ...
 
-    def stale(self, ref: str) -> list[Stale]:
-        """Entries at a ref that do not stand on what they were computed from, by key."""
+    def stale(self, ref: str, *, who: bool = True) -> list[Stale]:
+        """Entries at a ref that do not stand on what they were computed from, by key; with ``who``, what commits moved that."""
+        ...
+
+
+class Maintenance(Protocol):
+    """What keeps a lake small and fast. Over a service it is for those who may administer it."""
+
+    def collect(self, request: CollectRequest) -> Garbage:
+        """Collect garbage: what no branch, tag, retained commit, open run or reusable result leads to."""
+        ...
+
+    def compact(self, request: CompactRequest) -> Compacted:
+        """Bring the files of tables together, without changing a row, as commits on a branch."""
         ...
 
 
@@ -230,6 +248,11 @@ class Lake(Protocol):
     @property
     def versions(self) -> Versions:
         """Merging and going back."""
+        ...
+
+    @property
+    def maintenance(self) -> Maintenance:
+        """Collecting garbage and compacting."""
         ...
 
     def open_run(self, request: RunRequest) -> Run:

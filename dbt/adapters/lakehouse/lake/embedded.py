@@ -15,6 +15,7 @@ from dbt.adapters.lakehouse.executors.base import Executor
 from dbt.adapters.lakehouse.executors.local import LocalExecutor
 from dbt.adapters.lakehouse.jobs.job import Job, Query
 from dbt.adapters.lakehouse.lake.base import Check, RunRequest
+from dbt.adapters.lakehouse.lake.maintenance import LakeMaintenance
 from dbt.adapters.lakehouse.lake.versions import CatalogVersions
 from dbt.adapters.lakehouse.run.lifecycle import LakeRun, is_dead
 from dbt.adapters.lakehouse.run.session import RunSession
@@ -52,6 +53,11 @@ class EmbeddedLake:
     def versions(self) -> CatalogVersions:
         """Merging and going back."""
         return CatalogVersions(self._catalog, self.settings)
+
+    @property
+    def maintenance(self) -> LakeMaintenance:
+        """Collecting garbage and compacting."""
+        return LakeMaintenance(self._catalog, self._executor, self.settings, self._sweep)
 
     def open_run(self, request: RunRequest) -> LakeRun:
         """See ``lake.base.Lake``."""

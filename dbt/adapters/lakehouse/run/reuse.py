@@ -58,6 +58,7 @@ class Attempt:
             self.found.entry, schema=build.name.schema, name=build.name.name, node=build.node, inputs=inputs
         )
         if current is not None:
+            entry = _in_files_of(current, entry)
             # A table that starts from itself would otherwise stand on itself anew with each build.
             others = _without(entry.inputs, current), _without(current.inputs, current)
             if others[0] == others[1] and dataclasses.replace(entry, inputs=current.inputs) == current:
@@ -70,6 +71,26 @@ class Attempt:
         if self.found is None:
             return None
         return Reused(run=self.found.run, author=self.found.author, seconds=self.found.seconds)
+
+
+def _in_files_of(current: TableEntry, entry: TableEntry) -> TableEntry:
+    """An entry in the files that stand there, if these hold the very same: they may have been compacted since."""
+    same = entry.content is not None and (entry.content, entry.columns, entry.layout, entry.comment) == (
+        current.content,
+        current.columns,
+        current.layout,
+        current.comment,
+    )
+    if not same:
+        return entry
+    return dataclasses.replace(
+        entry,
+        metadata_location=current.metadata_location,
+        table_uuid=current.table_uuid,
+        snapshot_id=current.snapshot_id,
+        location=current.location,
+        size_bytes=current.size_bytes,
+    )
 
 
 def _without(inputs: Mapping[str, str], table: TableEntry) -> dict[str, str]:

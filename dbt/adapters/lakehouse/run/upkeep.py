@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from dbt.adapters.lakehouse.tables.values import Extent
+
 LEAST_GRACE = timedelta(hours=1)
 """Files that a job writes right now must not look like garbage."""
 
@@ -67,7 +69,7 @@ class CompactRequest:
     """Which ``tables`` of ``branch`` (``schema.name``) to compact; none named: all of them.
 
     ``snapshots`` is how many snapshots the new metadata of a table tells of; with ``older_than`` the others go only if they
-    are older. Where either is given, a table is written anew for that alone.
+    are older. Where either is given, a table is written anew for that alone; where neither is, those of the last day stay.
     """
 
     branch: str
@@ -76,17 +78,6 @@ class CompactRequest:
     older_than: timedelta | None = None
     author: str = "unknown"
     dry_run: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Extent:
-    """How a table lies: data files, delete files, manifests, snapshots that its metadata tells of, bytes of data."""
-
-    files: int
-    deletes: int
-    manifests: int
-    snapshots: int
-    size_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)

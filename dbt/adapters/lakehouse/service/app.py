@@ -18,7 +18,14 @@ from starlette.exceptions import HTTPException
 
 from dbt.adapters.lakehouse.__version__ import version
 from dbt.adapters.lakehouse.errors import BadRequest, LakehouseError, ServiceError
-from dbt.adapters.lakehouse.service import routes_admin, routes_catalog, routes_runs, routes_status, routes_versions
+from dbt.adapters.lakehouse.service import (
+    routes_admin,
+    routes_catalog,
+    routes_runs,
+    routes_status,
+    routes_upkeep,
+    routes_versions,
+)
 from dbt.adapters.lakehouse.service.core import Service
 from dbt.adapters.lakehouse.service.description import describe
 from dbt.adapters.lakehouse.service.door import Door
@@ -52,6 +59,7 @@ def create_app(service: Service) -> Any:
     app.include_router(routes_status.router)
     app.include_router(routes_catalog.router())
     app.include_router(routes_versions.router)
+    app.include_router(routes_upkeep.router)
     for router in (*routes_runs.routers(), *routes_admin.routers()):
         app.include_router(router)
     return Door(app, service)

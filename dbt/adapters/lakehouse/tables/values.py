@@ -76,6 +76,29 @@ class Written:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Expiry:
+    """Which snapshots a compacted table's metadata goes on telling of: the last ``snapshots`` of them, the present one included.
+
+    Those since ``before_ms`` (milliseconds since 1970) stay too. ``alone``: a table is written anew for that alone.
+    """
+
+    snapshots: int = 1
+    before_ms: int | None = None
+    alone: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extent:
+    """How a table lies: data files, delete files, manifests, snapshots that its metadata tells of, bytes of the files."""
+
+    files: int
+    deletes: int
+    manifests: int
+    snapshots: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class TimeRange:
     """The rows whose ``column``, a SQL expression, is at least ``start`` and before ``end``, both as SQL reads times."""
 

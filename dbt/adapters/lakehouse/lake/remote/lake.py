@@ -9,6 +9,7 @@ from dbt.adapters.lakehouse.lake.base import Check, RunRequest
 from dbt.adapters.lakehouse.lake.remote import wire
 from dbt.adapters.lakehouse.lake.remote.catalog import RemoteCatalog
 from dbt.adapters.lakehouse.lake.remote.http import Http
+from dbt.adapters.lakehouse.lake.remote.maintenance import RemoteMaintenance
 from dbt.adapters.lakehouse.lake.remote.run import RemoteRun
 from dbt.adapters.lakehouse.lake.remote.session import RemoteSession
 from dbt.adapters.lakehouse.lake.remote.versions import RemoteVersions
@@ -32,6 +33,11 @@ class RemoteLake:
     def versions(self) -> RemoteVersions:
         """Merging and going back."""
         return RemoteVersions(self._http)
+
+    @property
+    def maintenance(self) -> RemoteMaintenance:
+        """Collecting garbage and compacting."""
+        return RemoteMaintenance(self._http)
 
     @cached_property
     def service(self) -> wire.ServiceInfo:
