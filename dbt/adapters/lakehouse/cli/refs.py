@@ -42,17 +42,17 @@ def list_branches(cli: Cli, everything: bool) -> None:
     found = [ref for ref in cli.catalog.refs(RefKind.BRANCH) if everything or ref.run is None]
     states = {ref.name: _state(ref, records) for ref in found}
     if cli.out.json:
-        cli.out.document([shapes.branch(ref, states[ref.name]) for ref in found])
+        cli.out.document([shapes.branch(ref, states[ref.name], records.get(ref.run or "")) for ref in found])
         return
     target = cli.target_or_none()
     columns = [Column("", short=True), Column("branch"), *HEAD]
     if everything:
-        columns.insert(2, Column("state", short=True))
+        columns[2:2] = [Column("state", short=True), Column("run")]
     rows = []
     for ref in found:
         row = [*_marked(ref, ref.name == target), *_head(cli.catalog.resolve(ref.commit))]
         if everything:
-            row.insert(2, (states[ref.name], STATE_STYLES.get(states[ref.name], "")))
+            row[2:2] = [(states[ref.name], STATE_STYLES.get(states[ref.name], "")), _run(ref, records)]
         rows.append(row)
     cli.out.table(columns, rows)
 
@@ -60,6 +60,14 @@ def list_branches(cli: Cli, everything: bool) -> None:
 def _state(ref: Ref, records: dict[str, RunRecord]) -> str:
     record = records.get(ref.run) if ref.run is not None else None
     return shapes.ACTIVE if record is None else record.status.value
+
+
+def _run(ref: Ref, records: dict[str, RunRecord]) -> Cell:
+    """Which run a branch belongs to, and since when it stands as it does."""
+    record = records.get(ref.run) if ref.run is not None else None
+    if record is None:
+        return ""
+    return (f"{first_line(record.command)} for {record.target}, {ago(record.finished_at or record.started_at)}", DIM)
 
 
 def _marked(ref: Ref, is_target: bool) -> list[Cell]:

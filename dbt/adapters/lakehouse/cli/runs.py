@@ -15,6 +15,7 @@ from dbt.adapters.lakehouse.cli.context import Cli
 from dbt.adapters.lakehouse.cli.explain import explain_node
 from dbt.adapters.lakehouse.cli.history import print_changes
 from dbt.adapters.lakehouse.cli.options import Command, Group
+from dbt.adapters.lakehouse.cli.origins import git_text, versions_text
 from dbt.adapters.lakehouse.cli.output import BAD, DIM, GOOD, ID, NAME, Cell, Column
 from dbt.adapters.lakehouse.cli.refs import STATE_STYLES
 from dbt.adapters.lakehouse.cli.words import ago, duration, first_line, number, plural
@@ -69,17 +70,24 @@ run.add_command(explain_node)
 @click.argument("run_id", metavar="ID")
 @click.pass_obj
 def show_run(cli: Cli, run_id: str) -> None:
-    """Show a run by its id or the first digits of it: status, nodes, times, and what it published."""
+    """Show a run by its id or the first digits of it.
+
+    Its status, nodes and times, and what it published, or left on its own branch.
+    """
     lake = cli.lake()
     lake.runs(1)  # finds out about runs whose process is gone
     record = lake.catalog.run(run_id)
     if record is None:
         raise RefNotFound(f"no run {run_id!r}; `lakehouse runs` shows which there are")
     changes = _published(cli, record)
+    said = _said(cli, record)
+    known = said or {}
+    continued = next((other.id for other in lake.runs() if other.continues == record.id), None)
     if cli.out.json:
-        cli.out.document({**shapes.run(record), "changes": changes})
+        more = {"continued_by": continued, "git": known.get("git"), "versions": known.get("versions")}
+        cli.out.document({**shapes.run(record), **more, "changes": changes})
         return
-    _print_head(cli, record)
+    _print_head(cli, record, said, continued)
     if record.nodes:
         columns = [Column("node"), Column("status", short=True), Column("took", right=True, short=True)]
         columns += [Column("rows", right=True, short=True), Column("")]
@@ -97,17 +105,27 @@ def _print_reuse(cli: Cli, record: RunRecord) -> None:
         cli.out.line((f"{len(reused)} of {plural(nodes, 'node')} reused, {duration(saved)} saved", DIM))
 
 
-def _published(cli: Cli, record: RunRecord) -> list[dict[str, Any]] | None:
-    """What the run's merge changed on its target; None if it published nothing, or the commit was collected."""
-    if record.published is None:
-        return None
+def _said(cli: Cli, record: RunRecord) -> Mapping[str, Any] | None:
+    """What the run's commits say of the run; None where they are gone."""
     try:
+        last = cli.catalog.resolve(record.published or record.branch)
+    except LakehouseError:
+        return None
+    return last.provenance if last.id != record.base else {}
+
+
+def _published(cli: Cli, record: RunRecord) -> list[dict[str, Any]] | None:
+    """What the run's merge changed on its target, or what it left on its branch; None if neither is there any more."""
+    try:
+        if record.published is None:
+            left = cli.catalog.diff(record.base, cli.catalog.resolve(record.branch).id)
+            return shapes.changes(left, cli.catalog)
         return shapes.changes(cli.catalog.changes(record.published), cli.catalog)
     except LakehouseError:
         return None
 
 
-def _print_head(cli: Cli, record: RunRecord) -> None:
+def _print_head(cli: Cli, record: RunRecord, said: Mapping[str, Any] | None, continued: str | None) -> None:
     out = cli.out
     status = record.status.value
     out.line(("run       ", DIM), (record.id, ID))
@@ -115,11 +133,16 @@ def _print_head(cli: Cli, record: RunRecord) -> None:
     out.line(("command   ", DIM), record.command)
     out.line(("branch    ", DIM), (record.target, NAME), (f" from {short(record.base)}", DIM))
     if record.published is None:
-        out.line(("left on   ", DIM), (record.branch, NAME))
+        out.line(("left on   ", DIM), (record.branch, NAME), ("" if said is not None else ", which is gone", DIM))
     else:
         out.line(("published ", DIM), (record.published, ID))
     if record.continues:
         out.line(("continues ", DIM), (record.continues, ID))
+    if continued:
+        out.line(("then      ", DIM), "continued by ", (continued, ID))
+    for label, text in (("code      ", git_text(said or {})), ("engine    ", versions_text(said or {}))):
+        if text:
+            out.line((label, DIM), text)
     out.line(("started   ", DIM), _at(record.started_at))
     if record.finished_at is not None:
         out.line(("finished  ", DIM), _at(record.finished_at), (f", took {_took(record)}", DIM))

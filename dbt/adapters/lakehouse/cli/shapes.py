@@ -46,8 +46,8 @@ def commit(value: Commit) -> dict[str, Any]:
     }
 
 
-def branch(value: Ref, state: str = ACTIVE) -> dict[str, Any]:
-    """A branch. ``state`` is ``active``, or where the run stands that it belongs to."""
+def branch(value: Ref, state: str = ACTIVE, record: RunRecord | None = None) -> dict[str, Any]:
+    """A branch. ``state`` is ``active``, or where the run stands that it belongs to; ``record`` is that run."""
     return {
         "name": value.name,
         "head": value.commit,
@@ -55,6 +55,8 @@ def branch(value: Ref, state: str = ACTIVE) -> dict[str, Any]:
         "protected": value.protected,
         "created_at": time(value.created_at),
         "run": value.run,
+        "command": None if record is None else record.command,
+        "target": None if record is None else record.target,
     }
 
 
