@@ -89,9 +89,9 @@ class Again:
         while run is not None and self._rounds < MOST:
             try:
                 moved = run.moved()
-                found = None if moved is None else self.concerned(moved)
-                if moved is None or found is None:
+                if moved is None:
                     return False
+                found = self.concerned(moved, self._standing())
                 if found.why:
                     logger.info(f"Nothing is run again although {self._by(moved)}: {found.why}")
                     return False
@@ -113,8 +113,20 @@ class Again:
         passed = self._wanted and self._task.interpret_results(self._task.node_results)
         return self._adapter.invocation.opened if passed else None
 
-    def concerned(self, moved: Moved) -> Concerned:
-        """What of this command's nodes a target's move concerns."""
+    def _standing(self) -> Mapping[str, Collection[str]]:
+        """What the entries that stand at the nodes' names name as their inputs: nodes may have left them as they were."""
+        adapter = self._adapter
+        schemas = {(one.database, one.schema) for one in map(self._task.manifest.expect, self._graph) if _stands(one)}
+        found: dict[str, Collection[str]] = {}
+        with adapter.connection_named("master"):
+            for database, schema in sorted(schemas):
+                for entry in adapter.connections.session().relations(database, schema):
+                    inputs = getattr(entry, "inputs", {})
+                    found[str(Key(entry.schema, entry.name))] = [name for name in inputs if "@" not in name]
+        return found
+
+    def concerned(self, moved: Moved, standing: Mapping[str, Collection[str]]) -> Concerned:
+        """What of this command's nodes a target's move concerns; ``standing`` are inputs of what stands at their names."""
         manifest = self._task.manifest
         made: dict[str, str] = {}
         read: dict[str, list[str]] = {}
@@ -124,9 +136,10 @@ class Again:
                 return Concerned(
                     why=f"{name} went on with batches of an earlier run, of which not all would be run again"
                 )
-            if getattr(node, "is_relational", False) and not getattr(node, "is_ephemeral_model", False):
-                made[name] = _key(node)
             read[name] = [key for parent in _parents(manifest, node) if (key := self._own(parent)) is not None]
+            if _stands(node):
+                made[name] = _key(node)
+                read[name] += standing.get(made[name], ())
         return concerned(moved, self._graph, made, read)
 
     def _own(self, parent: Any) -> str | None:
@@ -173,7 +186,7 @@ class Again:
             return
         if moved is None:
             return
-        nodes = self.concerned(moved).nodes
+        nodes = self.concerned(moved, {}).nodes
         written = {key for keys in moved.wrote.values() for key in keys}
         for result in self._task.node_results:
             name = result.node.unique_id
@@ -221,6 +234,11 @@ class Again:
 
 def _unit_tests(task: Any) -> Mapping[str, list[str]]:
     return getattr(task, "model_to_unit_test_map", None) or {}
+
+
+def _stands(node: Any) -> bool:
+    """Whether a relation stands at a node's name."""
+    return bool(getattr(node, "is_relational", False)) and not getattr(node, "is_ephemeral_model", False)
 
 
 def _key(node: Any) -> str:

@@ -123,6 +123,8 @@ def _main(arguments: tuple[str, ...], folder: str, log: str, environment: dict[s
         _drop_privileges()
     if "DIE_AT" in environment:
         die_at(environment["DIE_AT"])
+    if "HOLD_AT" in environment:
+        hold_at(environment["HOLD_AT"], Path(environment["HOLD_IN"]))
     from dbt.cli.main import cli
 
     cli()
@@ -142,11 +144,7 @@ def die_at(point: str) -> None:
     """
     instant, _, where = point.partition(" ")
     when, _, number = instant.partition(":")
-    module, _, path = where.partition(":")
-    owner: Any = importlib.import_module(module)
-    *outer, name = path.split(".")
-    for part in outer:
-        owner = getattr(owner, part)
+    owner, name = _found(where)
     function = getattr(owner, name)
     calls = itertools.count(1)
 
@@ -161,3 +159,31 @@ def die_at(point: str) -> None:
         return answer
 
     setattr(owner, name, fatal)
+
+
+def hold_at(where: str, marks: Path) -> None:
+    """Have each call of a function wait: the n-th makes the file ``n.held`` in the folder, and waits for ``n.go``."""
+    owner, name = _found(where)
+    function = getattr(owner, name)
+    calls = itertools.count(1)
+
+    @functools.wraps(function)
+    def waiting(*args: Any, **kwargs: Any) -> Any:
+        number = next(calls)
+        (marks / f"{number}.held").touch()
+        deadline = time.monotonic() + PATIENCE
+        while not (marks / f"{number}.go").exists() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        return function(*args, **kwargs)
+
+    setattr(owner, name, waiting)
+
+
+def _found(where: str) -> tuple[Any, str]:
+    """The owner and the name of a function that is written ``package.module:Class.method``."""
+    module, _, path = where.partition(":")
+    owner: Any = importlib.import_module(module)
+    *outer, name = path.split(".")
+    for part in outer:
+        owner = getattr(owner, part)
+    return owner, name

@@ -2,115 +2,198 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
+import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from dbt_process import DbtProcess
-from dbt_shop import Shop
+from dbt_shop import PROFILE, Shop
+from service_process import ServiceProcess
 
 from dbt.adapters.lakehouse.catalog.model import RunStatus
-
-HOLD = """
-{% macro hold(mark) %}
-  {%- if execute -%}
-    {%- set free = namespace(is=false) -%}
-    {%- for _ in range(100000) if not free.is -%}
-      {%- do run_query("copy (select 1) to '" ~ var('marks') ~ "/" ~ mark ~ ".held'") -%}
-      {%- set free.is = run_query("from glob('" ~ var('marks') ~ "/" ~ mark ~ ".go')").rows | length > 0 -%}
-    {%- endfor -%}
-  {%- endif -%}
-{% endmacro %}
-"""
-"""Where a model calls it, it waits for a file of the test; dbt's own compilation is the place."""
-
-
-@pytest.fixture
-def racing(shop: Shop) -> Shop:
-    """A project of which a run can be held, that runs again what is in conflict."""
-    marks = shop.root / "marks"
-    marks.mkdir()
-    project = shop.read("dbt_project.yml")
-    shop.write({"dbt_project.yml": f"{project}vars: {{marks: '{marks}'}}\n", "macros/hold.sql": HOLD})
-    shop.outputs(dev={"publish_conflict": "rerun"})
-    profile = shop.read("profiles.yml").splitlines()
-    shop.write({"profiles.yml": "\n".join([*profile[:4], profile[-1]]) + "\n"})
-    return shop
-
-
-@contextlib.contextmanager
-def held(shop: Shop, *arguments: str, mark: str = "m", **environment: str) -> Iterator[DbtProcess]:
-    """A dbt command that waits at a mark while the block is carried out, and goes on then."""
-    with shop.start(*arguments, **environment) as process:
-        process.until((shop.root / "marks" / f"{mark}.held").exists)
-        yield process
-        (shop.root / "marks" / f"{mark}.go").touch()
-        process.wait()
-
-
-def results(shop: Shop, target: str = "target") -> dict[str, dict[str, Any]]:
-    """What ``run_results.json`` says, by name."""
-    document = json.loads(shop.read(f"{target}/run_results.json"))
-    return {result["unique_id"].split(".")[2]: result for result in document["results"]}
-
 
 TESTED = "models: [{name: a, columns: [{name: id, data_tests: [not_null]}]}]"
 
 
-def test_what_is_in_conflict_runs_again_with_what_depends_on_it(racing: Shop) -> None:
-    racing.on_main("create schema shop", "create table shop.source as select 1 as id")
-    racing.models(
-        a="select id from shop.source",
-        b="select id * 10 as id from {{ ref('a') }}",
-        c="{{ hold('m') }} select 5 as id",
-    )
-    racing.write({"models/a.yml": TESTED})
-    with held(racing, "build", "--threads", "2") as process:
-        racing.on_main("insert into shop.source values (2)")
-        racing.dbt("run", "--select", "a", "--target-path", "other")
-    outcome = process.wait()
+class Race(Shop):
+    """A project, and a run of it that is held each time before it looks whether its target moved."""
+
+    def __init__(self, root: Path, parsed: Path | None = None) -> None:
+        super().__init__(root, parsed)
+        self.environment["LAKEHOUSE_PUBLISH_CONFLICT"] = "rerun"
+        self.marks = root / "marks"
+        self.marks.mkdir()
+
+    @property
+    def holding(self) -> dict[str, str]:
+        """The environment of a run that is to be held."""
+        return {"HOLD_AT": "dbt.adapters.lakehouse.again:Again.next_round", "HOLD_IN": str(self.marks)}
+
+    def held(self, process: DbtProcess, number: int = 1) -> None:
+        """Wait until the run looks for the n-th time."""
+        process.until((self.marks / f"{number}.held").exists)
+
+    def go(self, number: int = 1) -> None:
+        """Let it look."""
+        (self.marks / f"{number}.go").touch()
+
+    def meanwhile(self, *arguments: str) -> None:
+        """Another dbt command on the same project."""
+        self.dbt(*arguments, "--target-path", "other")
+
+
+@pytest.fixture
+def race(tmp_path: Path, parsed: Path) -> Race:
+    """A project with a source."""
+    race = Race(tmp_path, parsed)
+    race.on_main("create schema shop", "create table shop.source as select 1 as id")
+    return race
+
+
+def results(shop: Shop) -> dict[str, dict[str, Any]]:
+    """What ``run_results.json`` says, by name."""
+    document = json.loads(shop.read("target/run_results.json"))
+    return {result["unique_id"].split(".")[2]: result for result in document["results"]}
+
+
+def chain(race: Race) -> None:
+    """``a`` reads the source and is tested, ``b`` reads ``a``; ``c`` stands alone."""
+    race.models(a="select id from shop.source", b="select id * 10 as id from {{ ref('a') }}", c="select 5 as id")
+    race.write({"models/a.yml": TESTED})
+
+
+IN_ORDER = {
+    "shop.source": [(1,), (2,)],
+    "shop.a": [(1,), (2,)],
+    "shop.b": [(10,), (20,)],
+    "shop.c": [(5,)],
+}
+
+
+def test_what_is_in_conflict_runs_again_with_what_depends_on_it(race: Race) -> None:
+    chain(race)
+    with race.start("build", **race.holding) as process:
+        race.held(process)
+        race.on_main("insert into shop.source values (2)")
+        race.meanwhile("run", "--select", "a")
+        race.go(1)
+        race.go(2)
+        outcome = process.wait()
     assert outcome.code == 0, outcome.output
-    assert "nodes are run again: main moved to" in outcome.output
+    assert "3 nodes are run again: main moved to" in outcome.output
     assert outcome.output.count("OK created sql table model shop.b") == 2
     assert outcome.output.count("OK created sql table model shop.c") == 1
-    assert racing.tables() == {
-        "shop.source": [(1,), (2,)],
-        "shop.a": [(1,), (2,)],
-        "shop.b": [(10,), (20,)],
-        "shop.c": [(5,)],
-    }
-    assert sorted(results(racing)) == ["a", "b", "c", "not_null_a_id"]
-    assert {one["status"] for one in results(racing).values()} <= {"success", "pass", "reused"}
-    assert racing.branches() == ["main"]
-    run = racing.runs()[1]
-    assert run.status is RunStatus.PUBLISHED
-    newest, before = racing.log()[:2]
-    assert (newest.run, newest.parents[0]) == (run.id, before.id)
+    assert race.tables() == IN_ORDER
+    assert sorted(results(race)) == ["a", "b", "c", "not_null_a_id"]
+    assert {one["status"] for one in results(race).values()} <= {"success", "pass", "reused"}
+    assert race.branches() == ["main"]
+    newest, before = race.log()[:2]
+    run = next(run for run in race.runs() if run.id == newest.run)
+    assert (run.status, run.base, newest.parents[0]) == (RunStatus.PUBLISHED, before.id, before.id)
+    with race.lake() as lake:
+        made = [commit.message for commit in lake.catalog.log(newest.parents[1])]
+    assert sum(message.endswith("shop.c") for message in made) == 1
 
 
-def test_without_it_the_run_fails_and_a_retry_goes_on_from_the_new_head(racing: Shop) -> None:
-    racing.on_main("create schema shop", "create table shop.source as select 1 as id")
-    racing.models(
-        a="select id from shop.source",
-        b="select id * 10 as id from {{ ref('a') }}",
-        c="{{ hold('m') }} select 5 as id",
-    )
-    racing.write({"models/a.yml": TESTED})
-    with held(racing, "build", "--threads", "2", LAKEHOUSE_PUBLISH_CONFLICT="fail") as process:
-        racing.on_main("insert into shop.source values (2)")
-        racing.dbt("run", "--select", "a", "--target-path", "other")
-    outcome = process.wait()
+def test_without_it_the_run_fails_and_a_retry_goes_on_from_the_new_head(race: Race) -> None:
+    chain(race)
+    with race.start("build", **race.holding, LAKEHOUSE_PUBLISH_CONFLICT="fail") as process:
+        race.held(process)
+        race.on_main("insert into shop.source values (2)")
+        race.meanwhile("run", "--select", "a")
+        race.go()
+        outcome = process.wait()
     assert outcome.code == 2, outcome.output
     assert "shop.a changed on both sides" in outcome.output
-    said = {name: one["status"] for name, one in results(racing).items()}
+    said = {name: one["status"] for name, one in results(race).items()}
     assert said == {"a": "error", "b": "skipped", "c": "success", "not_null_a_id": "skipped"}
-    assert "shop.a: " in results(racing)["a"]["message"]
-    assert "shop.b" not in racing.tables()
-    retried = racing.dbt("retry")
-    assert sorted(results(racing)) == ["a", "b", "not_null_a_id"]
-    assert "Published to branch main" in retried.output
-    assert racing.tables()["shop.b"] == [(10,), (20,)]
-    assert racing.tables()["shop.c"] == [(5,)]
-    assert racing.branches() == ["main"] or racing.branches() == ["main", racing.runs()[-1].branch]
+    assert "shop.a: " in results(race)["a"]["message"]
+    assert "shop.b" not in race.tables()
+    assert "Published to branch main" in race.dbt("retry").output
+    assert sorted(results(race)) == ["a", "b", "not_null_a_id"]
+    assert race.tables() == IN_ORDER
+
+
+def test_a_target_that_keeps_moving_is_left_alone_in_the_end(race: Race) -> None:
+    race.models(a="select max(id) as id from shop.source", c="select 5 as id")
+    with race.start("run", **race.holding) as process:
+        for number in (1, 2, 3, 4):
+            race.held(process, number)
+            race.on_main(f"create or replace table shop.a as select {number} as id")
+            race.go(number)
+        outcome = process.wait()
+    assert outcome.code == 2, outcome.output
+    assert outcome.output.count("1 node is run again") == 3
+    assert "were run again 3 times" in outcome.output
+    assert race.tables() == {"shop.source": [(1,)], "shop.a": [(4,)]}
+    assert results(race)["a"]["status"] == "error"
+
+
+def test_what_fails_the_second_time_is_not_published(race: Race) -> None:
+    race.models(
+        a="select id from shop.source",
+        b="select case when id > 1 then error('on purpose') else id end as id from {{ ref('a') }}",
+        c="select 5 as id",
+    )
+    with race.start("run", "--fail-fast", **race.holding) as process:
+        race.held(process)
+        race.on_main("insert into shop.source values (2)")
+        race.meanwhile("run", "--select", "a")
+        race.go(1)
+        race.go(2)
+        outcome = process.wait()
+    assert outcome.code == 1, outcome.output
+    assert {name: one["status"] for name, one in results(race).items()} == {
+        "a": "success",
+        "b": "error",
+        "c": "success",
+    }
+    assert race.tables() == {"shop.source": [(1,), (2,)], "shop.a": [(1,), (2,)]}
+    race.models(b="select id from {{ ref('a') }}")
+    race.dbt("retry")
+    assert race.tables()["shop.b"] == [(1,), (2,)]
+    assert race.tables()["shop.c"] == [(5,)]
+
+
+def test_what_no_node_makes_cannot_run_again(race: Race) -> None:
+    race.on_main("create table shop.audit (who varchar)")
+    project = race.read("dbt_project.yml")
+    race.write({"dbt_project.yml": project + "on-run-start: \"insert into shop.audit values ('us')\"\n"})
+    race.models(a="select id from shop.source")
+    with race.start("run", **race.holding) as process:
+        race.held(process)
+        race.on_main("update shop.audit set who = 'them'", "create or replace table shop.audit as select 'them' as who")
+        race.go()
+        outcome = process.wait()
+    assert outcome.code == 2, outcome.output
+    assert "shop.audit: written by operation.shop.shop-on-run-start-0, which cannot be run again" in outcome.output
+    assert race.tables() == {"shop.source": [(1,)], "shop.audit": [("them",)]}
+
+
+def test_behind_a_service_too_with_hooks(race: Race) -> None:
+    race.on_main("create table shop.audit (n bigint)")
+    chain(race)
+    race.models(
+        a="{{ config(materialized='table', post_hook='insert into shop.audit select count(*) from shop.a') }}"
+        "select id from shop.source"
+    )
+    service = ServiceProcess(race.root / "lake").start()
+    try:
+        race.environment["SHOP_TOKEN"] = service.token(role="admin")
+        where = f'service: "{service.url}", token: "{{{{ env_var(\'SHOP_TOKEN\') }}}}"'
+        race.write({"profiles.yml": PROFILE.replace("warehouse: ./lake", where)})
+        with race.start("build", **race.holding) as process:
+            race.held(process)
+            race.on_main("insert into shop.source values (2)")
+            race.meanwhile("run", "--select", "a")
+            race.go(1)
+            race.go(2)
+            outcome = process.wait()
+    finally:
+        service.end(signal.SIGKILL)
+    assert outcome.code == 0, outcome.output
+    assert "3 nodes are run again: main moved to" in outcome.output
+    assert race.tables() == IN_ORDER | {"shop.audit": [(2,), (2,)]}
+    assert race.branches() == ["main"]

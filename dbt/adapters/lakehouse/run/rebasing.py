@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dbt.adapters.lakehouse.catalog.base import Catalog
 from dbt.adapters.lakehouse.catalog.merge import describe
@@ -43,10 +44,10 @@ def line(catalog: Catalog, head: str, base: str) -> Line:
     commits = tuple(reversed(_since(catalog, head, base)))
     for commit in commits:
         for change in catalog.changes(commit.id):
-            maker = _maker(commit, change.key)
+            said = _said(commit, change.key)
             last[change.key] = commit.id
-            wrote[change.key].add(maker)
-            read[maker].update(_inputs(commit))
+            wrote[change.key].add(_maker(said))
+            read[_maker(said)].update(_inputs(said.get("inputs")))
     return Line(
         commits=commits,
         wrote={key: frozenset(nodes) for key, nodes in wrote.items()},
@@ -69,43 +70,52 @@ def _since(catalog: Catalog, head: str, base: str) -> list[Commit]:
         limit *= 8
 
 
-def _maker(commit: Commit, key: Key) -> str:
-    """The node that wrote a key: as a build, by what was known of it before, or by a statement of its hooks."""
-    said = commit.provenance
-    placed = said.get("nodes")
-    if isinstance(placed, Mapping) and isinstance(placed.get(str(key)), Mapping):
-        said = placed[str(key)]
+def _said(commit: Commit, key: Key) -> Mapping[str, Any]:
+    """What a commit says of the entry at a key; one that put several results in place says it of each."""
+    recalled = commit.provenance.get("recalled")
+    said = recalled.get(str(key)) if isinstance(recalled, Mapping) else None
+    return said if isinstance(said, Mapping) else commit.provenance
+
+
+def _maker(said: Mapping[str, Any]) -> str:
+    """The node that wrote a key: its table's, or the one whose hook it was."""
     return str(said.get("node") or said.get("acting") or NOBODY)
 
 
-def _inputs(commit: Commit) -> Iterable[str]:
-    """Keys that a commit's result was computed from, without those at other refs."""
-    inputs = commit.provenance.get("inputs")
-    return [name for name in inputs if "@" not in name] if isinstance(inputs, Mapping) else ()
+def _inputs(said: Any) -> Iterable[str]:
+    """Keys that a result was computed from, without those at other refs."""
+    return [name for name in said if "@" not in name] if isinstance(said, Mapping) else ()
+
+
+def _standing(catalog: Catalog, head: str, known: Line) -> Iterator[tuple[str, Iterable[str]]]:
+    """What the entries that a run wrote name as their inputs, by node."""
+    for key, entry in catalog.lookup(head, known.wrote).items():
+        for node in known.wrote[key]:
+            yield node, _inputs(getattr(entry, "inputs", None))
 
 
 def moved(catalog: Catalog, record: RunRecord, plan: MergeResult, read: Mapping[str, Collection[str]]) -> Moved | None:
     """What keeps a run from being published, after a merge of its branch was planned; ``read`` by node, as far as is known."""
     if not plan.conflicts:
         return None
-    newest = catalog.resolve(record.target)
-    known = line(catalog, catalog.resolve(record.branch).id, plan.base)
+    newest, head = catalog.resolve(record.target), catalog.resolve(record.branch)
+    known = line(catalog, head.id, plan.base)
     wrote: defaultdict[str, set[str]] = defaultdict(set)
     for key, nodes in known.wrote.items():
         for node in nodes if key.name else ():
             wrote[node].add(str(key))
+    reads: defaultdict[str, set[str]] = defaultdict(set)
     # What is read for nobody in particular, when results are looked up, leads to nothing by itself.
-    read = {node: keys for node, keys in read.items() if node != NOBODY}
-    nodes_that_read = known.read.keys() | read.keys()
+    noted = ((node, keys) for node, keys in read.items() if node != NOBODY)
+    for node, keys in (*known.read.items(), *_standing(catalog, head.id, known), *noted):
+        reads[node].update(keys)
     return Moved(
         head=newest.id,
         by=f"{newest.author}: {newest.message}",
         conflicts={str(conflict.key): describe(conflict) for conflict in plan.conflicts},
         changed=tuple(str(one.key) for one in catalog.diff(plan.base, newest.id) if one.key.name),
         wrote={node: tuple(sorted(keys)) for node, keys in sorted(wrote.items())},
-        read={
-            node: tuple(sorted({*known.read.get(node, ()), *read.get(node, ())})) for node in sorted(nodes_that_read)
-        },
+        read={node: tuple(sorted(keys)) for node, keys in sorted(reads.items())},
     )
 
 
@@ -174,5 +184,12 @@ def _carry(catalog: Catalog, record: RunRecord, known: Line, kept: Mapping[Key, 
             author=commit.author,
             message=commit.message,
             run=record.id,
-            provenance=dict(commit.provenance),
+            provenance={**_of_another(commit, record), **commit.provenance},
         )
+
+
+def _of_another(commit: Commit, record: RunRecord) -> dict[str, Any]:
+    """Who made what is carried over, where that is the run that this one continues: this one answers for it."""
+    if commit.run in (None, record.id):
+        return {}
+    return {"reused": {"run": commit.run, "author": commit.author, "seconds": 0.0}}

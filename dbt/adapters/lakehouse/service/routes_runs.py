@@ -16,7 +16,7 @@ from dbt.adapters.lakehouse.catalog.model import Commit, Entry
 from dbt.adapters.lakehouse.errors import BadRequest
 from dbt.adapters.lakehouse.lake.remote import wire
 from dbt.adapters.lakehouse.run.session import RunSession
-from dbt.adapters.lakehouse.run.values import Built, Looked, Recalled, RunRequest
+from dbt.adapters.lakehouse.run.values import Built, Looked, Moved, Recalled, RunRequest
 from dbt.adapters.lakehouse.service import replies
 from dbt.adapters.lakehouse.service.asking import Asker, asker
 from dbt.adapters.lakehouse.service.builds import build, permitted
@@ -72,10 +72,9 @@ class Place(ABC):
 class RunPlace(Place):
     """A session of a run."""
 
-    def __init__(self, request: Request, run_id: str, session_id: str) -> None:
+    def __init__(self, request: Request, run_id: str, session_id: str, node: str | None) -> None:
         self.by = asker(request)
-        self._run_id = run_id
-        self._id = session_id
+        self._run_id, self._id, self._node = run_id, session_id, node
 
     @cached_property
     def _run(self) -> HeldRun:
@@ -83,7 +82,7 @@ class RunPlace(Place):
 
     def held(self) -> HeldSession:
         """See ``Place``."""
-        return self._run.session(self._id, self.by.state)
+        return self._run.session(self._id, self.by.state, self._node)
 
     def after(self) -> None:
         """See ``Place``."""
@@ -141,8 +140,13 @@ class ReadPlace(Place):
 # FastAPI calls these for each request; as coroutines, without a thread. They look nothing up.
 
 
-async def _run_place(request: Request, run_id: RunId, session_id: SessionId) -> Place:
-    return RunPlace(request, run_id, session_id)
+async def _run_place(
+    request: Request,
+    run_id: RunId,
+    session_id: SessionId,
+    node: Annotated[str | None, Query(max_length=1000, description="the node that the session works on")] = None,
+) -> Place:
+    return RunPlace(request, run_id, session_id, node)
 
 
 async def _read_place(
@@ -242,6 +246,18 @@ def _add_runs(routes: APIRouter) -> None:
         commit = held.once.do(by.key, lambda: held.publish(wish.nodes))
         held.close()
         return replies.document(Commit | None, commit)
+
+    @routes.post("/runs/{run_id}/moved", response_model=Moved | None, tags=["runs"])
+    def moved(request: Request, run_id: RunId) -> Response:
+        """What would keep a run from being published now."""
+        _, held = _held(request, run_id)
+        return replies.document(Moved | None, held.run.moved())
+
+    @routes.post("/runs/{run_id}/rebase", tags=["runs"])
+    def rebase(request: Request, run_id: RunId, wish: wire.Rebase) -> None:
+        """Start a run over from the head of its target, with what it wrote but for what is made again."""
+        by, held = _held(request, run_id)
+        held.once.do(by.key, lambda: held.rebase(wish.head, wish.again))
 
     @routes.post("/runs/{run_id}/fail", tags=["runs"])
     def fail(request: Request, run_id: RunId, wish: wire.Fail) -> None:

@@ -9,7 +9,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -123,7 +123,7 @@ class HeldRun:
         self._cancelled: set[str] = set()
         self._done = _done(run) if resumed else {}
 
-    def session(self, session_id: str, state: str | None) -> HeldSession:
+    def session(self, session_id: str, state: str | None, node: str | None = None) -> HeldSession:
         """A session of this run, made if it is new. Raises ``SessionLost`` if what the client counts on is gone."""
         with self._lock:
             self.check()
@@ -133,7 +133,7 @@ class HeldRun:
             if state is not None and (held is None or held.state != state):
                 raise lost()
             if held is None:
-                held = self.sessions[session_id] = HeldSession(self.run.session(), self._done)
+                held = self.sessions[session_id] = HeldSession(self.run.session(node), self._done)
             return held
 
     def check_owner(self, principal: Principal) -> None:
@@ -185,6 +185,16 @@ class HeldRun:
         """End all sessions."""
         for session_id in list(self.sessions):
             self.close_session(session_id)
+
+    def rebase(self, head: str, again: Sequence[str]) -> None:
+        """See ``Run.rebase``."""
+        self.check()
+        if any(held.busy for held in list(self.sessions.values())):
+            raise ConflictError(
+                f"run {self.run.request.id[:8]} is at work, so that it cannot start over; wait for its nodes"
+            )
+        self.run.rebase(head, again)
+        self.remember()
 
     def publish(self, nodes: Mapping[str, Any]) -> Commit | None:
         """See ``Run.publish``; what was published already is answered as it was then."""

@@ -6,7 +6,7 @@ import contextlib
 import threading
 import uuid
 import weakref
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from dbt.adapters.lakehouse.catalog.model import Commit
@@ -14,7 +14,7 @@ from dbt.adapters.lakehouse.errors import JobCancelled, LakehouseError
 from dbt.adapters.lakehouse.lake.remote import wire
 from dbt.adapters.lakehouse.lake.remote.http import Http
 from dbt.adapters.lakehouse.lake.remote.session import RemoteSession
-from dbt.adapters.lakehouse.run.values import RunRequest
+from dbt.adapters.lakehouse.run.values import Moved, RunRequest
 
 
 class RemoteRun:
@@ -35,7 +35,7 @@ class RemoteRun:
         if self._cancelled_by not in (None, threading.get_ident()):
             raise JobCancelled(f"run {self.request.id[:8]} was cancelled")
         self._open()
-        session = RemoteSession.of_run(self._http, self.request.id)
+        session = RemoteSession.of_run(self._http, self.request.id, node)
         self._sessions.add(session)
         return session
 
@@ -77,6 +77,18 @@ class RemoteRun:
             key=uuid.uuid4().hex,
         )
         return commit
+
+    def moved(self) -> Moved | None:
+        """See ``lake.base.Run``."""
+        if not self._opened:
+            return None
+        found: Moved | None = wire.load(Moved | None, self._http.send("POST", f"{self._path}/moved").data)
+        return found
+
+    def rebase(self, head: str, again: Collection[str]) -> None:
+        """See ``lake.base.Run``."""
+        document = wire.Rebase(head=head, again=tuple(again))
+        self._http.ask(f"{self._path}/rebase", wire.Rebase, document, None, key=uuid.uuid4().hex)
 
     def fail(self, reason: str, nodes: Mapping[str, Any] | None = None, *, abandoned: bool = False) -> None:
         """See ``lake.base.Run``."""

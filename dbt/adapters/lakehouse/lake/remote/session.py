@@ -39,9 +39,9 @@ class RemoteSession:
         self._cancelled = False
 
     @classmethod
-    def of_run(cls, http: Http, run: str) -> RemoteSession:
-        """A session of a run."""
-        return cls(http, f"/v1/runs/{run}/sessions")
+    def of_run(cls, http: Http, run: str, node: str | None = None) -> RemoteSession:
+        """A session of a run, which works on a node, if it is known."""
+        return cls(http, f"/v1/runs/{run}/sessions", **({} if node is None else {"node": node}))
 
     @classmethod
     def at(cls, http: Http, commit: str, default_schema: str) -> RemoteSession:

@@ -163,6 +163,14 @@ class Publish:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rebase:
+    """``Run.rebase``."""
+
+    head: str
+    again: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fail:
     """``Run.fail``."""
 
