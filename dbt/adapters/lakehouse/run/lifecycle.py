@@ -39,7 +39,7 @@ from dbt.adapters.lakehouse.errors import (
 )
 from dbt.adapters.lakehouse.executors.base import Executor
 from dbt.adapters.lakehouse.jobs.job import Input
-from dbt.adapters.lakehouse.run import guards, merging, reads, rebasing
+from dbt.adapters.lakehouse.run import guards, merging, reads, rebasing, vouching
 from dbt.adapters.lakehouse.run.asked import asked
 from dbt.adapters.lakehouse.run.batch_results import Present
 from dbt.adapters.lakehouse.run.batches import Batches, settle
@@ -383,6 +383,8 @@ class LakeRun:
             if self._record is not None and self._record.status is RunStatus.PUBLISHED:
                 return self._published(self._record)
             if self._ended or self._record is None:
+                if not self._ended:
+                    self._vouch(nodes or {})
                 self._ended = True
                 return None
             self._stop_heart()
@@ -405,6 +407,24 @@ class LakeRun:
                 self.catalog.delete_ref(self._record.branch, expected=head)
             self._ended = True
             return result.commit
+
+    def _vouch(self, nodes: Mapping[str, Any]) -> None:
+        """Be on record though nothing was written, where nodes passed over what a run left that did not pass."""
+        if self.live or self._base is None or not vouching.is_needed(self.catalog, self._base, nodes):
+            return
+        now = datetime.now(UTC)
+        self._record = RunRecord(
+            id=self.request.id,
+            branch=run_branch(self.request.id),
+            target=self.request.branch,
+            base=self._base,
+            command=self.request.command,
+            status=RunStatus.OPEN,
+            owner=self._owner or this_process(),
+            started_at=self._opened_at,
+            heartbeat_at=now,
+        )
+        self._save(RunStatus.PASSED if self._is_left else RunStatus.PUBLISHED, nodes)
 
     def _published(self, record: RunRecord) -> Commit | None:
         """What an earlier call did, which may have ended before it had tidied up."""
