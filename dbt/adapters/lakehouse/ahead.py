@@ -34,6 +34,7 @@ logger = AdapterLogger("Lakehouse")
 
 def of_nodes(task: Any, adapter: LakehouseAdapter) -> None:
     """``task`` is dbt's, about to run the nodes of its queue. Raises ``DbtRuntimeError`` if they are not to run."""
+    preflight.warn_of_stale(task, adapter, _in_order(task))
     if adapter.credentials.reuses() and _is_plain(task):
         recall(task, adapter)
     preflight.before_nodes(task, adapter, _in_order(task))

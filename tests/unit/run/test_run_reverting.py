@@ -96,7 +96,7 @@ def test_one_of_two_tables_that_a_run_wrote_is_not_taken_back_alone(shop: Shop) 
     refused = shop.revert("t1", to=before)
     assert refused.refused
     assert refused.commit is None
-    assert dependants(refused) == [("t2", "written_together", "t1")]
+    assert dependants(refused) == [("t2", "computed_from", "t1")]
     assert refused.dependants[0].by is not None
     assert (shop.head(), shop.rows("t1"), shop.rows("t2")) == (second, [2], [20])
     taken = shop.revert("t1", to=before, with_dependants=True)

@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from dbt.adapters.lakehouse.cli import (
+    back,
     check_project,
     ci,
     data,
@@ -26,9 +27,11 @@ from dbt.adapters.lakehouse.cli import (
     merge,
     query,
     refs,
+    rerun,
     runs,
     serve,
     token,
+    upkeep,
 )
 from dbt.adapters.lakehouse.cli.context import Cli
 from dbt.adapters.lakehouse.cli.options import Group
@@ -42,12 +45,18 @@ COMMANDS = (
     history.show,
     history.diff,
     merge.merge,
+    back.revert,
+    back.reset,
+    back.check,
     data.tables,
     data.table,
     query.query,
     load.import_files,
     runs.runs,
     runs.run,
+    rerun.rerun,
+    upkeep.gc,
+    upkeep.compact,
     dev.dev,
     check_project.check_project,
     ci.ci,

@@ -33,6 +33,6 @@ class CatalogVersions:
         """See ``lake.base.Versions``."""
         return rewriting.reset(self._catalog, request)
 
-    def stale(self, ref: str) -> list[Stale]:
+    def stale(self, ref: str, *, who: bool = True) -> list[Stale]:
         """See ``lake.base.Versions``."""
-        return reverting.stale(self._catalog, ref, self._contents)
+        return reverting.stale(self._catalog, ref, self._contents, who=who)

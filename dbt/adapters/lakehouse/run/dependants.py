@@ -68,19 +68,24 @@ class Planner:
         after: State = _Overlay(puts, self.now)
         found: dict[Key, Dependant] = {}
         readers = self._readers()
-        todo = deque((key, 0) for key in goals)
+
+        def take_readers(key: Key, depth: int) -> None:
+            todo = deque([(key, depth)])
+            while todo:
+                key, depth = todo.popleft()
+                for reader in readers.get(key, ()):
+                    if reader not in puts and (why := self._breaks(reader, key, after)) is not None:
+                        self._take(puts, found, reader, why, key, depth + 1)
+                        todo.append((reader, depth + 1))
+
+        for goal in goals:
+            take_readers(goal, 0)
         for goal in goals:
             for key in self._written_with(goal):
                 if key not in puts:
                     self._take(puts, found, key, "written_together", goal, 1)
-                    todo.append((key, 1))
-        while todo:
-            key, depth = todo.popleft()
-            for reader in readers.get(key, ()):
-                if reader not in puts and (why := self._breaks(reader, key, after)) is not None:
-                    self._take(puts, found, reader, why, key, depth + 1)
-                    todo.append((reader, depth + 1))
-        return Plan(puts=puts, dependants=(*found.values(), *self._unfounded(puts, after, found)))
+                    take_readers(key, 1)
+        return Plan(puts=puts, dependants=(*found.values(), *self.unfounded(puts, found)))
 
     def _readers(self) -> dict[Key, list[Key]]:
         found: dict[Key, list[Key]] = {}
@@ -122,10 +127,11 @@ class Planner:
         becomes: Literal["restored", "dropped"] = "dropped" if puts[key] is None else "restored"
         found[key] = Dependant(key=key, node=_node(self.now[key]), why=why, of=of, depth=depth, becomes=becomes)
 
-    def _unfounded(
-        self, puts: Mapping[Key, Entry | None], after: State, found: Mapping[Key, Dependant]
+    def unfounded(
+        self, puts: Mapping[Key, Entry | None], found: Mapping[Key, Dependant] | None = None
     ) -> list[Dependant]:
-        """Entries that are put back although what they were computed from is not there, neither now nor then."""
+        """Entries that are put back although what they were computed from is not there, while now and then it is."""
+        after: State = _Overlay(puts, self.now)
         unfounded = []
         for key, entry in puts.items():
             if entry is None:
@@ -135,7 +141,7 @@ class Planner:
             }
             for one in moved(entry, after, self.recall):
                 if one.input not in before:
-                    depth = found[key].depth if key in found else 0
+                    depth = found[key].depth if found and key in found else 0
                     unfounded.append(
                         Dependant(key=key, node=_node(entry), why="inputs_moved", of=one.input, depth=depth)
                     )

@@ -44,9 +44,15 @@ def revert(catalog: Catalog, request: RevertRequest, contents: Contents | None =
     branch = branch_of(catalog, request.branch, request.expected)
     now = catalog.entries(branch.commit)
     wish = _undone(catalog, request, branch, now) if request.commit is not None else _put_back(catalog, request, now)
-    plan = _plan(catalog, branch, now, wish, contents or catalog.contents)
+    recall = _recall(contents or catalog.contents, (*now.values(), *wish.then.values()))
+    planner = Planner(now=now, then=wish.then, recall=recall, together=_Together(catalog, branch.commit, now))
+    plan = Plan(puts=wish.goals) if wish.conflicts else planner.plan(wish.goals)
     kept, open_ = _chosen(request, plan)
     puts = {key: plan.puts[key] for key in plan.puts if key in wish.goals or key in kept}
+    if request.knowingly:
+        # What is not taken along may be what others need that go back.
+        left = [one for one in planner.unfounded(puts) if one not in open_]
+        plan, open_ = dataclasses.replace(plan, dependants=(*plan.dependants, *left)), [*open_, *left]
     changes = _changes(now, _with_schemas(now, wish.then, puts))
     refused = bool(wish.conflicts or (open_ and not request.knowingly))
     result = Reverted(
@@ -185,14 +191,6 @@ def _put_back(catalog: Catalog, request: RevertRequest, now: State) -> _Wish:
 def _like(name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, known, n=3)
     return f"; did you mean {' or '.join(close)}?" if close else "; `lakehouse tables` shows what there is"
-
-
-def _plan(catalog: Catalog, branch: Ref, now: State, wish: _Wish, contents: Contents) -> Plan:
-    if wish.conflicts or not wish.goals:
-        return Plan(puts=wish.goals)
-    together = _Together(catalog, branch.commit, now)
-    recall = _recall(contents, (*now.values(), *wish.then.values()))
-    return Planner(now=now, then=wish.then, recall=recall, together=together).plan(wish.goals)
 
 
 def _chosen(request: RevertRequest, plan: Plan) -> tuple[set[Key], list[Dependant]]:

@@ -14,7 +14,7 @@ from dbt.adapters.lakehouse.lake.remote.versions import AskMerge, AskStale
 from dbt.adapters.lakehouse.lake.versions import CatalogVersions
 from dbt.adapters.lakehouse.run.going_back import ResetRequest, Reverted, RevertRequest
 from dbt.adapters.lakehouse.run.provenance import Stale
-from dbt.adapters.lakehouse.run.values import Merged
+from dbt.adapters.lakehouse.run.values import Merged, MergeRequest
 from dbt.adapters.lakehouse.service import replies
 from dbt.adapters.lakehouse.service.asking import Asker, asker
 
@@ -27,7 +27,7 @@ router = APIRouter(prefix="/v1", tags=["versions"])
 def merge(request: Request, asked: AskMerge) -> Response:
     """Three-way merge of what a ref leads to into a branch; with ``dry_run``, what it would do."""
     by = asker(request)
-    return replies.document(Merged, once(by, lambda: versions(by).merge(asked.request(by.principal.user))))
+    return replies.document(Merged, once(by, lambda: merged(by, asked.request(by.principal.user))))
 
 
 @router.post("/revert", response_model=Reverted, operation_id="revert")
@@ -50,7 +50,14 @@ def reset(request: Request, asked: ResetRequest) -> Response:
 def stale(request: Request, asked: AskStale) -> Response:
     """What does not stand on what it was computed from."""
     by = asker(request)
-    return replies.document(list[Stale], versions(by).stale(asked.ref))
+    return replies.document(list[Stale], versions(by).stale(asked.ref, who=asked.who))
+
+
+def merged(by: Asker, wanted: MergeRequest) -> Merged:
+    """A merge by who asks, who must be allowed to before any table is combined for it."""
+    if not wanted.dry_run:
+        by.service.gate.check_merge(by.principal, wanted.target)
+    return versions(by).merge(wanted)
 
 
 def versions(by: Asker) -> CatalogVersions:

@@ -13,7 +13,8 @@ from dbt.adapters.lakehouse.lake.remote import wire
 from dbt.adapters.lakehouse.lake.remote.http import Http
 from dbt.adapters.lakehouse.run.going_back import ResetRequest, Reverted, RevertRequest
 from dbt.adapters.lakehouse.run.provenance import Stale
-from dbt.adapters.lakehouse.run.values import Allowed, Merged, MergeRequest, Take
+from dbt.adapters.lakehouse.run.values import Merged, MergeRequest, Take
+from dbt.adapters.lakehouse.settings import Allowed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,7 @@ class AskStale:
     """``Versions.stale``."""
 
     ref: str
+    who: wire.Truth = True
 
 
 class RemoteVersions:
@@ -83,7 +85,7 @@ class RemoteVersions:
         reverted: Reverted = self._http.ask("/v1/reset", ResetRequest, request, Reverted, key=uuid.uuid4().hex)
         return reverted
 
-    def stale(self, ref: str) -> list[Stale]:
+    def stale(self, ref: str, *, who: bool = True) -> list[Stale]:
         """See ``lake.base.Versions``."""
-        found: list[Stale] = self._http.ask("/v1/stale", AskStale, AskStale(ref=ref), list[Stale])
+        found: list[Stale] = self._http.ask("/v1/stale", AskStale, AskStale(ref=ref, who=who), list[Stale])
         return found
