@@ -42,6 +42,9 @@ class OpenGate:
     def catalog(self, principal: Principal) -> Catalog:
         return self._catalog
 
+    def check_merge(self, principal: Principal, target: str) -> None:
+        pass
+
     def check_run(self, principal: Principal, request: RunRequest) -> None:
         pass
 

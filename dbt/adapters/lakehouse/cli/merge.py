@@ -102,7 +102,7 @@ def merge(
     With conflicts nothing is merged, and the exit code is 1.
     """
     cli: Cli = context.obj
-    chosen, otherwise = _choices(context.meta[_SAID], len(take) + len(table))
+    chosen, otherwise = _choices(context.meta[_SAID], (*take, *table))
     request = MergeRequest(
         source=source,
         target=into,
@@ -125,9 +125,9 @@ def merge(
         context.exit(1)
 
 
-def _choices(said: Sequence[tuple[str, str]], count: int) -> tuple[dict[Key, Take], Take | None]:
+def _choices(said: Sequence[tuple[str, str]], values: Sequence[str]) -> tuple[dict[Key, Take], Take | None]:
     """What to take of which table, and of all others. Raises ``ConfigError`` where that makes no sense."""
-    if len(said) != count:
+    if sorted(value for _, value in said) != sorted(values):
         raise ConfigError("--take and --table were read in two ways; write --take=… and --table=…")
     chosen: dict[Key, Take] = {}
     otherwise: Take | None = None
@@ -199,16 +199,13 @@ def _print(cli: Cli, request: MergeRequest, merged: Merged, changes: list[dict[s
 
 def _print_done(cli: Cli, request: MergeRequest, merged: Merged) -> None:
     source, target, out = (request.source, NAME), (request.target, NAME), cli.out
-    if merged.fast_forward and merged.commit is not None:
-        out.line("moved ", target, " forward to ", source, ": commit ", (short(merged.commit.id), ID))
-    elif merged.commit is not None:
-        out.line("merged ", source, " into ", target, ": commit ", (short(merged.commit.id), ID))
+    forward = " (fast-forward)" if merged.fast_forward else ""
+    if merged.commit is not None:
+        out.line("merged ", source, " into ", target, ": commit ", (short(merged.commit.id), ID), forward)
     elif not merged.changes and not merged.settled and not merged.fast_forward:
         out.line(target, " has everything that ", source, " has; nothing to merge")
-    elif merged.fast_forward:
-        out.line("would move ", target, " forward to ", source)
     else:
-        out.line("would merge ", source, " into ", target, " without conflicts")
+        out.line("would merge ", source, " into ", target, " without conflicts", forward)
 
 
 def _print_conflicts(cli: Cli, request: MergeRequest, merged: Merged) -> None:

@@ -19,6 +19,7 @@ from dbt.adapters.lakehouse.catalog.base import Catalog, ReuseIndex
 from dbt.adapters.lakehouse.catalog.model import (
     Commit,
     Conflict,
+    ConflictKind,
     Entry,
     Key,
     MergeResult,
@@ -31,11 +32,13 @@ from dbt.adapters.lakehouse.errors import (
     ConflictError,
     Guarded,
     HeadMoved,
+    InvalidRef,
     JobCancelled,
     LakehouseError,
     MergeConflict,
     RefExists,
     RefNotFound,
+    RefProtected,
 )
 from dbt.adapters.lakehouse.executors.base import Executor
 from dbt.adapters.lakehouse.jobs.job import Input
@@ -48,6 +51,9 @@ from dbt.adapters.lakehouse.run.session import RunSession
 from dbt.adapters.lakehouse.run.state import Snapshot, State
 from dbt.adapters.lakehouse.run.values import MergeRequest, Moved, RunMemory, RunRequest
 from dbt.adapters.lakehouse.settings import Isolation, LakeSettings, PublishMode
+
+WRITING = frozenset({"run", "build", "seed", "snapshot", "clone", "retry"})
+"""dbt's commands that are there to write."""
 
 HEARTBEAT_SECONDS = 10.0
 """How often an open run says that it lives."""
@@ -191,6 +197,7 @@ class LakeRun:
         """The state this run reads. Pins it on first use; follows the target when every node is visible at once."""
         with self._lock:
             if self._own is None:
+                self._check_writable()
                 target = self._target_head()
                 continued = self._continued()
                 start = self.catalog.resolve(continued.branch).id if continued is not None else target
@@ -204,6 +211,17 @@ class LakeRun:
             elif self.live:
                 self._own.move(self.catalog.resolve(self.request.branch).id)
             return self._own
+
+    def _check_writable(self) -> None:
+        """Raise ``RefProtected`` before the first node where none could be written: protected branches take merges alone."""
+        branch = self.request.branch
+        if not self.live or self.request.command.rpartition(" ")[2] not in WRITING:
+            return
+        if any(ref.protected for ref in self.catalog.refs(RefKind.BRANCH) if ref.name == branch):
+            raise RefProtected(
+                f"branch {branch!r} is protected and changes by merges alone, but with publish: each_node every node is "
+                "written to it as it ends; let publish be on_success, or name another branch"
+            )
 
     def _target_head(self) -> str:
         branch = self.request.branch
@@ -346,9 +364,18 @@ class LakeRun:
         others = {ref: snapshot.commit for ref, snapshot in self._others.items()}
         return {**({"definitions": list(new)} if new else {}), **({"refs": others} if others else {})}
 
+    def _refuse_tag(self) -> None:
+        """Raise if the target is no branch, before anything is done for it."""
+        if any(ref.name == self.request.branch for ref in self.catalog.refs(RefKind.TAG)):
+            raise InvalidRef(
+                f"{self.request.branch!r} is a tag, and a run publishes to a branch; name a branch as the target's, which may "
+                f"start there (from_branch: {self.request.branch})"
+            )
+
     def _ensure_branch(self, own: Snapshot) -> str:
         if self._record is not None:
             return self._record.branch
+        self._refuse_tag()
         now = datetime.now(UTC)
         continued = self._continued()
         record = RunRecord(
@@ -392,6 +419,9 @@ class LakeRun:
                 self._save(RunStatus.PASSED, nodes)
                 return None
             try:
+                # Before the merge, which asks: what passed here vouches for what a failed run had left of it.
+                self._record = dataclasses.replace(self._record, nodes=self.batches.into(nodes))
+                self.catalog.save_run(self._record)
                 result = self._merge(self._record)
             except LakehouseError as error:
                 # A catalog that could not merge may be unable to write this down too; the first error is the one to tell.
@@ -454,7 +484,11 @@ class LakeRun:
         return result
 
     def _explain(self, conflicts: Sequence[Conflict]) -> str:
-        tables = ", ".join(str(conflict.key) for conflict in conflicts)
+        read = {conflict.key for conflict in conflicts if conflict.kind is ConflictKind.READ_CHANGED}
+        wrote = [str(conflict.key) for conflict in conflicts if conflict.key not in read]
+        what = [f"{', '.join(wrote)} changed on both sides"] if wrote else []
+        if read:
+            what.append(f"{', '.join(map(str, sorted(read)))}, which it read, changed (isolation: serializable)")
         others = sorted(
             {
                 f"run {c.target_commit.run[:8]}" if c.target_commit.run else f"commit {c.target_commit.id[:8]}"
@@ -467,7 +501,7 @@ class LakeRun:
         assert self._record is not None
         return (
             f"branch {self.request.branch!r} changed{by} while run {self.request.id[:8]} was working: "
-            f"{tables} changed on both sides. Nothing was published; what this run built is on branch "
+            f"{' and '.join(what)}. Nothing was published; what this run built is on branch "
             f"{self._record.branch!r}{tried}. Run again to build on the new head"
         )
 

@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from dbt.adapters.lakehouse.catalog.base import Catalog
 from dbt.adapters.lakehouse.catalog.model import (
@@ -288,8 +288,19 @@ def _guard(
     return tuple(refused), tuple(passed)
 
 
+@runtime_checkable
+class Protecting(Protocol):
+    """A catalog that protects more branches than are marked so."""
+
+    def protects(self, branch: str) -> bool:
+        """Whether a branch counts as protected."""
+        ...
+
+
 def is_protected(catalog: Catalog, branch: str) -> bool:
     """Whether a branch is protected."""
+    if isinstance(catalog, Protecting):
+        return catalog.protects(branch)
     return any(ref.protected for ref in catalog.refs(RefKind.BRANCH) if ref.name == branch)
 
 

@@ -29,7 +29,7 @@ from dbt.adapters.lakehouse.catalog.model import (
 from dbt.adapters.lakehouse.catalog.model import RunStatus as Status
 from dbt.adapters.lakehouse.catalog.refs import RUN_PREFIX, aside, check_name, is_run_name, parse
 from dbt.adapters.lakehouse.errors import Denied, InvalidRef, LakehouseError, RefNotFound
-from dbt.adapters.lakehouse.run.lifecycle import service_owner
+from dbt.adapters.lakehouse.run.lifecycle import WRITING, service_owner
 from dbt.adapters.lakehouse.service.audit import AuditLog, Outcome, entry_for
 from dbt.adapters.lakehouse.service.policy import Capability, Policy, Principal
 from dbt.adapters.lakehouse.service.sight import Sight, not_found, resolve_visible
@@ -52,10 +52,6 @@ class Owners(Protocol):
     def owned_by(self, user: str) -> Mapping[str, datetime]:
         """The branches that a user created, and when; some may be gone."""
         ...
-
-
-_WRITING = frozenset({"run", "build", "seed", "snapshot", "clone", "retry"})
-"""dbt's commands that are there to write."""
 
 
 class GuardedCatalog:
@@ -281,7 +277,7 @@ class GuardedCatalog:
             self._ref(target)
             result = self._catalog.merge(source, target, author=self.principal.user, run=run, dry_run=True, **more)
         else:
-            with self._audited("merge", target, run=run, reason=f"from {source}") as grant:
+            with self._audited("merge", target, run=run, reason=_merged_how(source, more)) as grant:
                 self.resolve(source)
                 if run is not None and self._own_run(run) is None:
                     raise self._denied(f"publish run {run[:8]!r}, which is not theirs")
@@ -289,6 +285,7 @@ class GuardedCatalog:
                 grant()
                 result = self._catalog.merge(source, target, author=self.principal.user, run=run, **more)
         self._shown(result.changes)
+        self._sight.show(side for one in result.conflicts for side in (one.base, one.source, one.target) if side)
         self._sight.show([result.base, *([result.commit.id] if result.commit else [])])
         return result
 
@@ -364,6 +361,20 @@ class GuardedCatalog:
     def close(self) -> None:
         """Nothing: the catalog is shared, and closed by who opened it."""
 
+    # before a merge
+
+    def check_merge(self, target: str) -> None:
+        """Raise ``Denied`` (or ``RefNotFound``) where a branch may not be merged into: before anything is made for it."""
+        try:
+            self._check_merge(target)
+        except (Denied, RefNotFound) as error:
+            self._record("merge", target, "denied", reason=str(error))
+            raise
+
+    def protects(self, branch: str) -> bool:
+        """Whether a branch counts as protected: by the catalog's flag or by name."""
+        return self._policy.is_protected(branch, flag=self._ref(branch).protected)
+
     # before a run
 
     def check_run(self, request: RunRequest) -> None:
@@ -371,7 +382,7 @@ class GuardedCatalog:
 
         Commands that need not write (``dbt show``, ``dbt test``) pass.
         """
-        if request.command.rpartition(" ")[2] not in _WRITING:
+        if request.command.rpartition(" ")[2] not in WRITING:
             return  # it may well write nothing; if it does write, that is checked then
         visible = {ref.name: ref for ref in self.refs(RefKind.BRANCH)}
         target = visible.get(request.branch)
@@ -511,3 +522,14 @@ class GuardedCatalog:
         self, verb: str, ref: str | None, outcome: Outcome, *, run: str | None = None, reason: str | None = None
     ) -> None:
         self._audit.record(entry_for(self.principal, verb, outcome, ref=ref, run=run, reason=reason))
+
+
+def _merged_how(source: str, said: Mapping[str, Any]) -> str:
+    """What the audit log says of a merge beside its target."""
+    provenance = said["provenance"] or {}
+    how = [f"from {source}"]
+    how += [f"{table}: {take}" for table, take in provenance.get("settled", {}).items()]
+    how += [f"allowed another {one['guard']} of {one['table']}" for one in provenance.get("allowed", ())]
+    if said["accept_tainted"]:
+        how.append("accepting what is tainted")
+    return "; ".join(how)

@@ -20,6 +20,10 @@ class Gate(Protocol):
         """The catalog as far as somebody may see and change it. Cheap: it is asked for with every request."""
         ...
 
+    def check_merge(self, principal: Principal, target: str) -> None:
+        """Raise ``Denied`` where a branch may not be merged into."""
+        ...
+
     def check_run(self, principal: Principal, request: RunRequest) -> None:
         """Raise ``Denied`` where a run could not do what it is for."""
         ...

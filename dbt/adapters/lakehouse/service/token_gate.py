@@ -120,6 +120,10 @@ class TokenGate:
                 self._sights.popitem(last=False)
         return GuardedCatalog(self._catalog, principal, self.policy, self.store, owners=self.store, sight=sight)
 
+    def check_merge(self, principal: Principal, target: str) -> None:
+        """Raise ``Denied`` (or ``RefNotFound``) where a branch may not be merged into."""
+        self.catalog(principal).check_merge(target)
+
     def check_run(self, principal: Principal, request: RunRequest) -> None:
         """Raise ``Denied`` (or ``RefNotFound``) where a run could not do what it is for."""
         self.catalog(principal).check_run(request)
