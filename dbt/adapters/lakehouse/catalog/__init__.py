@@ -10,7 +10,7 @@
 ``sql_catalog``   SQLite and PostgreSQL, through SQLAlchemy (``schema.sql``): the verbs
 ``sql_*``         its parts: ``database``, ``refs``, ``history``, ``states``,
                   ``contents``, ``locations``, ``moves``, ``runs``, ``results``,
-                  ``merge``, ``taint``
+                  ``merge``, ``taint``, ``collect``
 ================  ====================================================================
 
 ``model``, ``refs``, ``graph``, ``merge`` and ``taint`` do no I/O.

@@ -11,6 +11,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.lakehouse.catalog import (
+    sql_collect,
     sql_history,
     sql_locations,
     sql_merge,
@@ -23,6 +24,7 @@ from dbt.adapters.lakehouse.catalog import (
 from dbt.adapters.lakehouse.catalog.model import (
     ANY,
     Change,
+    Collection,
     Commit,
     Entry,
     Key,
@@ -30,6 +32,7 @@ from dbt.adapters.lakehouse.catalog.model import (
     Put,
     Ref,
     RefKind,
+    Retention,
     ReusableResult,
     RunRecord,
     Settled,
@@ -49,7 +52,7 @@ if TYPE_CHECKING:
 
 
 class SqlCatalog:
-    """A ``Catalog`` and a ``ReuseIndex`` in SQLite or PostgreSQL.
+    """A ``Catalog``, a ``ReuseIndex`` and ``Collectable``, in SQLite or PostgreSQL.
 
     Made by ``open``; ``url`` is what it was opened from, without password.
     """
@@ -268,6 +271,13 @@ class SqlCatalog:
         """Give up a claim."""
         with self._database.write() as connection:
             sql_results.release(connection, fingerprint, run)
+
+    # garbage, see ``base.Collectable``
+
+    def collect(self, retention: Retention, *, dry_run: bool = False) -> Collection:
+        """Drop what nothing has named for as long as ``retention`` says, and tell what stays."""
+        with self._database.read() if dry_run else self._database.write(alone=True) as connection:
+            return sql_collect.collect(connection, retention, dry_run=dry_run)
 
     def close(self) -> None:
         """Give back connections; the catalog is not used after that."""

@@ -239,7 +239,13 @@ def changes_of(
 
 
 def end_of(connection: sa.Connection, record: RunRecord) -> str:
-    """The last commit of a run's branch: what it made itself, or else what it began with."""
+    """The last commit of a run: what was published of it, or its branch's head, or else what it began with."""
+    published = commits(connection, [record.published] if record.published else []).get(record.published or "")
+    if published is not None:
+        return published.parents[-1] if len(published.parents) > 1 else published.id
+    held = sql_refs.get(connection, record.branch)
+    if held is not None and held.ref.run == record.id:
+        return held.ref.commit
     found: str | None = connection.execute(_LAST_OF_RUN, {"run": record.id}).scalar()
     return found or record.base
 

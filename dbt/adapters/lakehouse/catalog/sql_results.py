@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from dbt.adapters.lakehouse.catalog import sql_locations
 from dbt.adapters.lakehouse.catalog.model import (
     ReusableResult,
     RunStatus,
@@ -16,9 +17,10 @@ from dbt.adapters.lakehouse.catalog.model import (
     entry_to_json,
     time_text,
 )
+from dbt.adapters.lakehouse.catalog.sql_states import chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
 SILENCE = timedelta(seconds=60)
 """After this much silence of its run, a claim is void."""
@@ -39,7 +41,9 @@ def recall_node(connection: sa.Connection, node: str, limit: int | None) -> list
 
 
 def remember(connection: sa.Connection, result: ReusableResult) -> None:
-    """File a result; nobody needs to wait for it any longer."""
+    """File a result; nobody needs to wait for it any longer. Raises ``Collected`` if its files are gone."""
+    if result.entry is not None:
+        sql_locations.file(connection, [result.entry], result.run)
     connection.execute(
         _REMEMBER,
         {
@@ -55,6 +59,27 @@ def remember(connection: sa.Connection, result: ReusableResult) -> None:
         },
     )
     connection.execute(_SETTLE, {"fingerprint": result.fingerprint})
+
+
+def older(connection: sa.Connection, before: datetime, live: Collection[str]) -> set[str]:
+    """The fingerprints of results made before a time, but for those whose table is there anyway."""
+    rows = connection.execute(_OLDER, {"before": time_text(before)})
+    return {row.fingerprint for row in rows if row.entry is None or _location(row.entry) not in live}
+
+
+def locations(connection: sa.Connection, *, without: Collection[str]) -> set[str]:
+    """The metadata locations of the tables of all other results."""
+    return {_location(row.entry) for row in connection.execute(_TABLES) if row.fingerprint not in without}
+
+
+def forget(connection: sa.Connection, fingerprints: Iterable[str]) -> None:
+    """Strike results off."""
+    for chunk in chunks(sorted(fingerprints)):
+        connection.execute(_FORGET, {"fingerprints": chunk})
+
+
+def _location(entry: str) -> str:
+    return str(json.loads(entry)["metadata_location"])
 
 
 def claim(connection: sa.Connection, fingerprint: str, run: str, instead_of: str | None) -> str | None:
@@ -106,6 +131,11 @@ _REMEMBER = sa.text(f"""
     INSERT INTO results ({_COLUMNS}) VALUES ({", ".join(f":{name}" for name in _NAMES)})
     ON CONFLICT (fingerprint) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _NAMES[1:])}
 """)
+_OLDER = sa.text("SELECT fingerprint, entry FROM results WHERE made_at < :before")
+_TABLES = sa.text("SELECT fingerprint, entry FROM results WHERE entry IS NOT NULL")
+_FORGET = sa.text("DELETE FROM results WHERE fingerprint IN :fingerprints").bindparams(
+    sa.bindparam("fingerprints", expanding=True)
+)
 _SETTLE = sa.text("DELETE FROM claims WHERE fingerprint = :fingerprint")
 _CLAIM = sa.text(
     "INSERT INTO claims (fingerprint, run) VALUES (:fingerprint, :run) ON CONFLICT (fingerprint) DO NOTHING"

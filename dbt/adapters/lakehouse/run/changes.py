@@ -150,6 +150,8 @@ def _put_table(
     node = before.node if before is not None else None
     inputs = dict(before.inputs if before is not None else session.said.get("inputs", {}))
     session.said |= {"rows_written": written.rows_written, "rows_deleted": written.rows_deleted}
+    if before is None:
+        session.said["replaces"] = True  # nothing of what stood there is in it
     content = reuse.content_of(before, written)
     entry = table_entry(name, written, node=node, inputs=inputs, content=content)
     _put(session, name, entry, message, sql)
