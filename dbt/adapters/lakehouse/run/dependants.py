@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dbt.adapters.lakehouse.catalog.model import Commit, Entry, Key, SchemaEntry
-from dbt.adapters.lakehouse.run.provenance import MovedInput, Recall, State, inputs, moved, same
+from dbt.adapters.lakehouse.run.provenance import MovedInput, Past, State, inputs, moved, same
 
 Why = Literal["computed_from", "columns_missing", "written_together", "inputs_moved"]
 """How an entry would come to stand on something that is gone: it was computed from what goes; it is a view that names columns
@@ -59,7 +59,7 @@ class Planner:
 
     now: State
     then: State
-    recall: Recall
+    past: Past
     together: Callable[[Key], Iterable[Key]] = field(default=lambda _: ())
 
     def plan(self, goals: Mapping[Key, Entry | None]) -> Plan:
@@ -90,7 +90,7 @@ class Planner:
     def _readers(self) -> dict[Key, list[Key]]:
         found: dict[Key, list[Key]] = {}
         for key, entry in sorted(self.now.items(), key=lambda item: item[0]):
-            for one in inputs(entry, self.recall):
+            for one in inputs(entry, self.past):
                 found.setdefault(one.key, []).append(key)
         return found
 
@@ -99,13 +99,13 @@ class Planner:
         entry = self.now.get(goal)
         if entry is None:
             return []
-        mine = {(one.key, one.content) for one in inputs(entry, self.recall)}
+        mine = {(one.key, one.content) for one in inputs(entry, self.past)}
         found = []
         for key in self.together(goal):
             other = self.now.get(key)
             if other is None or key == goal or isinstance(other, SchemaEntry) or same(other, self.then.get(key)):
                 continue
-            theirs = {(one.key, one.content) for one in inputs(other, self.recall)}
+            theirs = {(one.key, one.content) for one in inputs(other, self.past)}
             if mine & theirs or key in {one for one, _ in mine} or goal in {one for one, _ in theirs}:
                 found.append(key)
         return sorted(found)
@@ -113,9 +113,9 @@ class Planner:
     def _breaks(self, reader: Key, key: Key, after: State) -> Why | None:
         """Why an entry that stays would not stand on ``key`` any longer, if it does now."""
         entry = self.now[reader]
-        if any(one.input == key for one in moved(entry, self.now, self.recall)):
+        if any(one.input == key for one in moved(entry, self.now, self.past)):
             return None
-        for one in moved(entry, after, self.recall):
+        for one in moved(entry, after, self.past):
             if one.input == key:
                 return "columns_missing" if one.what == "columns" else "computed_from"
         return None
@@ -139,7 +139,7 @@ class Planner:
             before = {one.input for one in self._moved_in(self.now, key)} | {
                 one.input for one in self._moved_in(self.then, key)
             }
-            for one in moved(entry, after, self.recall):
+            for one in moved(entry, after, self.past):
                 if one.input not in before:
                     depth = found[key].depth if found and key in found else 0
                     unfounded.append(
@@ -149,7 +149,7 @@ class Planner:
 
     def _moved_in(self, state: State, key: Key) -> Iterable[MovedInput]:
         entry = state.get(key)
-        return () if entry is None else moved(entry, state, self.recall)
+        return () if entry is None else moved(entry, state, self.past)
 
 
 class _Overlay(ChainMap[Key, Entry]):

@@ -8,7 +8,7 @@ under another ref (``"lake@v1"``), is fixed and cannot move.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -72,8 +72,21 @@ class Recorded:
     entry: Entry | None
 
 
-Recall = Callable[[str], Entry | None]
-"""The entry of a content id, if the catalog knows it."""
+class Past:
+    """What entries were computed from: content ids, and the entries of those that the catalog knows. Each is read once."""
+
+    def __init__(self, contents: Mapping[str, Entry]) -> None:
+        self._contents = contents
+        self._recorded: dict[tuple[str, str], Recorded | None] = {}
+
+    def __call__(self, name: str, content: str) -> Recorded | None:
+        """An input as an entry recorded it; None if it was read under another ref, whose commit follows its name then."""
+        place = name, content
+        if place not in self._recorded:
+            was = self._contents.get(content)
+            key = _key(name, was)
+            self._recorded[place] = None if key is None else Recorded(key=key, content=content, entry=was)
+        return self._recorded[place]
 
 
 def recorded_ids(entries: Iterable[Entry]) -> set[str]:
@@ -81,19 +94,18 @@ def recorded_ids(entries: Iterable[Entry]) -> set[str]:
     return {content for entry in entries if not isinstance(entry, SchemaEntry) for content in entry.inputs.values()}
 
 
-def inputs(entry: Entry, recall: Recall) -> Iterator[Recorded]:
+def inputs(entry: Entry, past: Past) -> Iterator[Recorded]:
     """What an entry was computed from on its own branch, other than itself."""
-    if isinstance(entry, SchemaEntry):
+    if isinstance(entry, SchemaEntry) or not entry.inputs:
         return
+    own = key_of(entry)
     for name, content in entry.inputs.items():
-        was = recall(content)
-        key = _key(name, was)
-        if key is not None and key != key_of(entry) and not _is_former(entry, was):
-            yield Recorded(key=key, content=content, entry=was)
+        one = past(name, content)
+        if one is not None and one.key != own and not _is_former(entry, one.entry):
+            yield one
 
 
 def _key(name: str, was: Entry | None) -> Key | None:
-    """Where an input stood; None if it was read under another ref, whose commit follows its name then."""
     if was is not None:
         return key_of(was) if name.lower() == str(key_of(was)) else None
     at = name.rpartition("@")[2]
@@ -108,19 +120,22 @@ def _is_former(entry: Entry, was: Entry | None) -> bool:
     return (
         isinstance(entry, TableEntry)
         and isinstance(was, TableEntry)
-        and (entry.table_uuid, entry.location) == (was.table_uuid, was.location)
+        and entry.table_uuid == was.table_uuid
+        and entry.location == was.location
     )
 
 
-def moved(entry: Entry, state: State, recall: Recall) -> tuple[MovedInput, ...]:
+def moved(entry: Entry, state: State, past: Past) -> tuple[MovedInput, ...]:
     """The inputs of an entry that a state holds otherwise, or not at all."""
     found = []
-    for one in inputs(entry, recall):
+    for one in inputs(entry, past):
         now = state.get(one.key)
+        if now is one.entry and now is not None:
+            continue  # nearly always
         what, columns = _what(entry, one, now)
         if what is not None:
             found.append(_moved(one, now, what, columns))
-    return tuple(sorted(found, key=lambda item: item.input))
+    return tuple(sorted(found, key=lambda item: item.input)) if found else ()
 
 
 def _moved(one: Recorded, now: Entry | None, what: Moves, columns: tuple[str, ...]) -> MovedInput:
@@ -188,16 +203,16 @@ def _missing(view: ViewEntry, was: Entry | None, now: Entry) -> tuple[str, ...]:
     return tuple(name for name in gone if name.lower() in given or mentions(view.sql, name))
 
 
-def stale(state: State, recall: Recall) -> dict[Key, Stale]:
+def stale(state: State, past: Past) -> dict[Key, Stale]:
     """All entries of a state that do not stand on what they were computed from, by key; also through others."""
     found: dict[Key, Stale] = {}
     readers: dict[Key, list[Key]] = {}
     for key, entry in state.items():
-        apart = moved(entry, state, recall)
+        apart = moved(entry, state, past)
         if apart:
             found[key] = Stale(key=key, node=_node(entry), moved=apart)
         if isinstance(entry, TableEntry):
-            for one in inputs(entry, recall):
+            for one in inputs(entry, past):
                 readers.setdefault(one.key, []).append(key)
     _spread(state, found, readers)
     return dict(sorted(found.items()))

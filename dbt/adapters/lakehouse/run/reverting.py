@@ -28,7 +28,7 @@ from dbt.adapters.lakehouse.errors import ConfigError, NotInLake, RefNotFound
 from dbt.adapters.lakehouse.run import provenance
 from dbt.adapters.lakehouse.run.dependants import Dependant, Plan, Planner
 from dbt.adapters.lakehouse.run.going_back import Reverted, RevertRequest
-from dbt.adapters.lakehouse.run.provenance import Recall, Stale, State, same
+from dbt.adapters.lakehouse.run.provenance import Past, Stale, State, same
 from dbt.adapters.lakehouse.run.rewriting import Rewrite, branch_of, id_of, tainted_runs
 
 Contents = Callable[[Iterable[str]], Mapping[str, Entry]]
@@ -44,8 +44,8 @@ def revert(catalog: Catalog, request: RevertRequest, contents: Contents | None =
     branch = branch_of(catalog, request.branch, request.expected)
     now = catalog.entries(branch.commit)
     wish = _undone(catalog, request, branch, now) if request.commit is not None else _put_back(catalog, request, now)
-    recall = _recall(contents or catalog.contents, (*now.values(), *wish.then.values()))
-    planner = Planner(now=now, then=wish.then, recall=recall, together=_Together(catalog, branch.commit, now))
+    past = _past(contents or catalog.contents, (*now.values(), *wish.then.values()))
+    planner = Planner(now=now, then=wish.then, past=past, together=_Together(catalog, branch.commit, now))
     plan = Plan(puts=wish.goals) if wish.conflicts else planner.plan(wish.goals)
     kept, open_ = _chosen(request, plan)
     puts = {key: plan.puts[key] for key in plan.puts if key in wish.goals or key in kept}
@@ -257,10 +257,9 @@ def _by_key(item: tuple[Key, Entry | None]) -> Key:
     return item[0]
 
 
-def _recall(contents: Contents, entries: Iterable[Entry]) -> Recall:
+def _past(contents: Contents, entries: Iterable[Entry]) -> Past:
     ids = provenance.recorded_ids(entries)
-    known = contents(ids) if ids else {}
-    return known.get
+    return Past(contents(ids) if ids else {})
 
 
 def _first_line(text: str) -> str:
@@ -274,7 +273,7 @@ def stale(catalog: Catalog, ref: str, contents: Contents | None = None, *, who: 
     """Entries at a ref that do not stand on what they were computed from; with ``who``, the commits that moved it."""
     commit = catalog.resolve(ref)
     state = catalog.entries(commit.id)
-    found = list(provenance.stale(state, _recall(contents or catalog.contents, state.values())).values())
+    found = list(provenance.stale(state, _past(contents or catalog.contents, state.values())).values())
     if not who:
         return found
     by: dict[Key, Commit | None] = {}
