@@ -94,7 +94,7 @@ def test_nothing_that_reads_it_runs_again_and_no_build_brings_the_old_files_back
     session.build(child)
     session.close()
     before = entry_of(lake)
-    assert lake.maintenance.compact(CompactRequest(branch="main", tables=("s.t", "s.raw"))).tables != ()
+    assert lake.maintenance.compact(CompactRequest(branch="main", tables=(Key("s", "t"), Key("s", "raw")))).tables != ()
     after = entry_of(lake)
     assert after.metadata_location != before.metadata_location
     session = open_run(publish=PublishMode.EACH_NODE).session()
@@ -118,7 +118,7 @@ def test_a_build_that_is_reused_keeps_the_compacted_files(
     session.build(build)
     old = entry_of(lake)
     monkeypatch.setattr(maintenance, "MANY_MANIFESTS", 1)
-    lake.maintenance.compact(CompactRequest(branch="main", tables=("s.t",)))
+    lake.maintenance.compact(CompactRequest(branch="main", tables=(Key("s", "t"),)))
     compacted = entry_of(lake)
     assert compacted.metadata_location != old.metadata_location
     again = session.build(build)
@@ -291,9 +291,8 @@ def test_a_dry_run_and_requests_that_make_no_sense(lake: EmbeddedLake, session: 
     assert lake.catalog.resolve("main").id == head
     for error, request in (
         (RefNotFound, CompactRequest(branch="nowhere")),
-        (NotInLake, CompactRequest(branch="main", tables=("s.none",))),
-        (NotInLake, CompactRequest(branch="main", tables=("s.v",))),
-        (ConfigError, CompactRequest(branch="main", tables=("t",))),
+        (NotInLake, CompactRequest(branch="main", tables=(Key("s", "none"),))),
+        (NotInLake, CompactRequest(branch="main", tables=(Key("s", "v"),))),
         (ConfigError, CompactRequest(branch="main", snapshots=0)),
         (ConfigError, CompactRequest(branch="run/0001-run")),
     ):

@@ -68,7 +68,7 @@ class EmbeddedLake:
     def read(self, ref: str, default_schema: str = "main", *, once: bool = False) -> RunSession:
         """See ``lake.base.Lake``."""
         del once
-        own = Snapshot(self._catalog, self._catalog.resolve(ref).id)
+        own = Snapshot.at(self._catalog, ref)
         return RunSession(
             state=State(self._catalog, self.settings.database, own),
             executor=self._executor,

@@ -116,20 +116,12 @@ def _wanted(catalog: Catalog, branch: Ref, request: CompactRequest) -> dict[Key,
     if not request.tables:
         entries = catalog.entries(branch.commit)
         return {key: entry for key, entry in sorted(entries.items()) if isinstance(entry, TableEntry)}
-    keys = [_key(name) for name in request.tables]
-    found = catalog.lookup(branch.commit, keys)
-    for key in keys:
+    found = catalog.lookup(branch.commit, request.tables)
+    for key in request.tables:
         if not isinstance(found.get(key), TableEntry):
             what = "is no table" if key in found else "does not exist"
             raise NotInLake(f"{key} {what} on branch {branch.name!r}; `lakehouse tables` lists what is there")
-    return {key: entry for key in keys if isinstance(entry := found[key], TableEntry)}
-
-
-def _key(name: str) -> Key:
-    schema, dot, table = name.partition(".")
-    if not (schema and dot and table):
-        raise ConfigError(f"{name!r} names no table; write schema.name")
-    return Key(schema, table)
+    return {key: entry for key in request.tables if isinstance(entry := found[key], TableEntry)}
 
 
 def _planned(key: Key, entry: TableEntry, expiry: Expiry) -> _Work | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from dbt.adapters.lakehouse.catalog.base import Catalog, Collectable
-from dbt.adapters.lakehouse.catalog.model import Collection, RefKind, Retention, RunRecord, RunStatus
+from dbt.adapters.lakehouse.catalog.model import Collection, RefKind, Retention, RunStatus
 from dbt.adapters.lakehouse.errors import ConfigError
 from dbt.adapters.lakehouse.run.batches import unjoined_files
 from dbt.adapters.lakehouse.run.upkeep import LEAST_GRACE, CollectRequest, Garbage, TableGarbage
@@ -47,18 +47,20 @@ def collect(catalog: Catalog, settings: LakeSettings, request: CollectRequest) -
     if not isinstance(catalog, Collectable):
         raise ConfigError("this catalog cannot tell what garbage is; collect where the lake's own catalog is at hand")
     started = time.perf_counter()
-    # A run that reads states of long ago keeps them, whatever the history that is asked for.
-    began = min((run.started_at for run in catalog.runs() if run.status is RunStatus.OPEN), default=None)
-    since = datetime.now(UTC) - began if began is not None else request.history
+    # Before the catalog decides: what a run that is open then has written and not committed is younger than its start.
+    now = datetime.now(UTC)
+    began = min((now, *(run.started_at for run in catalog.runs() if run.status is RunStatus.OPEN)))
     retention = Retention(
-        history=max(request.history, since),
+        # A run that reads states of long ago keeps them, whatever the history that is asked for.
+        history=max(request.history, now - began),
         failed_runs=request.failed_runs,
         results=request.results,
         grace=request.grace,
     )
     decided = catalog.collect(retention, dry_run=request.dry_run)
     _check_places(decided, settings)
-    return _swept(catalog, store, settings, request, decided, started)
+    sweep = _swept(catalog, store, settings, request, decided, min(decided.keep_since, began).timestamp())
+    return sweep.report(request, decided, time.perf_counter() - started)
 
 
 def _check_request(request: CollectRequest) -> None:
@@ -110,16 +112,13 @@ def _swept(
     settings: LakeSettings,
     request: CollectRequest,
     decided: Collection,
-    started: float,
-) -> Garbage:
+    keep_since: float,
+) -> _Sweep:
     # Imported late: pyiceberg takes a third of a second.
     from dbt.adapters.lakehouse.tables import reachable
 
-    runs = catalog.runs()
-    open_since = [run.started_at for run in runs if run.status is RunStatus.OPEN]
-    keep_since = min(decided.keep_since, *open_since).timestamp() if open_since else decided.keep_since.timestamp()
     live = reachable.of_tables(decided.live)
-    sweep = _Sweep(settings.warehouse, live, frozenset(_waiting(catalog, runs, decided)), keep_since)
+    sweep = _Sweep(settings.warehouse, live, frozenset(_waiting(catalog, decided)), keep_since)
     batch: list[str] = []
     for uri in sweep.garbage(store.list_prefix(settings.warehouse)):
         if not request.dry_run:
@@ -129,12 +128,14 @@ def _swept(
                 batch = []
     if batch:
         store.delete_files(batch, below=settings.warehouse)
-    leftovers = 0 if request.dry_run else store.tidy(settings.warehouse, keep_since)
-    return sweep.report(request, decided, leftovers, time.perf_counter() - started)
+    if not request.dry_run:
+        sweep.leftovers = store.tidy(settings.warehouse, keep_since)
+    return sweep
 
 
-def _waiting(catalog: Catalog, runs: list[RunRecord], decided: Collection) -> Iterator[str]:
+def _waiting(catalog: Catalog, decided: Collection) -> Iterator[str]:
     """Files of batches that a run may still join: one that continues a failed run whose branch is there, or is about to."""
+    runs = catalog.runs()
     there = {ref.run for ref in catalog.refs(RefKind.BRANCH) if ref.name not in decided.branches}
     known = {run.id: run for run in runs}
     wanted = {run.id for run in runs if run.id in there}
@@ -158,6 +159,7 @@ class _Sweep:
         self._files: dict[tuple[str, str], list[int]] = {}
         self._kept, self._young, self._foreign_files = [0, 0], [0, 0], 0
         self._foreign: list[str] = []
+        self.leftovers = 0
 
     def garbage(self, files: Iterable[StoredFile]) -> Iterator[str]:
         """The locations of those files that belong to nothing."""
@@ -185,7 +187,7 @@ class _Sweep:
         if len(self._foreign) < _FOREIGN_TOLD:
             self._foreign.append(path)
 
-    def report(self, request: CollectRequest, decided: Collection, leftovers: int, seconds: float) -> Garbage:
+    def report(self, request: CollectRequest, decided: Collection, seconds: float) -> Garbage:
         """What was found."""
         tables = tuple(
             TableGarbage(schema=schema, name=name, files=files, size_bytes=size)
@@ -199,7 +201,7 @@ class _Sweep:
             files=sum(table.files for table in tables),
             size_bytes=sum(table.size_bytes for table in tables),
             tables=tables,
-            leftovers=leftovers,
+            leftovers=self.leftovers,
             kept=self._kept[0],
             kept_bytes=self._kept[1],
             young=self._young[0],

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from dbt.adapters.lakehouse.catalog.base import Catalog
 from dbt.adapters.lakehouse.catalog.model import Entry, Key, SchemaEntry, content_id, key_of
-from dbt.adapters.lakehouse.errors import InvalidRef, NotInLake
+from dbt.adapters.lakehouse.catalog.refs import short
+from dbt.adapters.lakehouse.errors import Collected, InvalidRef, NotInLake
 from dbt.adapters.lakehouse.run.values import Name
 
 
@@ -18,6 +19,18 @@ class Snapshot:
         self._catalog = catalog
         self._lock = threading.RLock()
         self._start_over(commit)
+
+    @classmethod
+    def at(cls, catalog: Catalog, ref: str) -> Snapshot:
+        """The state that a ref leads to. Raises ``RefNotFound``; ``Collected`` if files of its tables may be gone."""
+        commit = catalog.resolve(ref)
+        if commit.collected:
+            raise Collected(
+                f"{ref!r} leads to commit {short(commit.id)} of {commit.time:%Y-%m-%d %H:%M} UTC, whose files were collected as "
+                "garbage: its history remains, its rows are gone; `lakehouse gc --keep-history` says how long they stay, and a "
+                "tag keeps them for good"
+            )
+        return cls(catalog, commit.id)
 
     def _start_over(self, commit: str) -> None:
         self.commit = commit
@@ -127,7 +140,7 @@ class State:
             if alike is not None:
                 # DuckDB's names ignore case, so that both could not be read side by side.
                 raise InvalidRef(f"refs {alike!r} and {ref!r} differ only in case; read one of them by its commit id")
-            self._others.setdefault(ref, Snapshot(self.catalog, self.catalog.resolve(ref).id))
+            self._others.setdefault(ref, Snapshot.at(self.catalog, ref))
         return self._others[ref]
 
     def get(self, name: Name) -> Entry | None:

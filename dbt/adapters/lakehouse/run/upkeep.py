@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from dbt.adapters.lakehouse.catalog.model import Key
 from dbt.adapters.lakehouse.tables.values import Extent
 
 LEAST_GRACE = timedelta(hours=1)
@@ -66,14 +67,14 @@ class Garbage:
 
 @dataclass(frozen=True, kw_only=True)
 class CompactRequest:
-    """Which ``tables`` of ``branch`` (``schema.name``) to compact; none named: all of them.
+    """Which ``tables`` of ``branch`` to compact; none named: all of them.
 
     ``snapshots`` is how many snapshots the new metadata of a table tells of; with ``older_than`` the others go only if they
     are older. Where either is given, a table is written anew for that alone; where neither is, those of the last day stay.
     """
 
     branch: str
-    tables: tuple[str, ...] = ()
+    tables: tuple[Key, ...] = ()
     snapshots: int | None = None
     older_than: timedelta | None = None
     author: str = "unknown"

@@ -385,7 +385,7 @@ class Runs:
         if held is not None:
             return held
         session = RunSession(
-            state=State(catalog, self._settings.database, Snapshot(catalog, catalog.resolve(commit).id)),
+            state=State(catalog, self._settings.database, Snapshot.at(catalog, commit)),
             executor=self._executor,
             settings=self._settings,
             default_schema=default_schema,

@@ -6,6 +6,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import timedelta
 
+from dbt.adapters.lakehouse.catalog.model import Key
 from dbt.adapters.lakehouse.lake.remote import wire
 from dbt.adapters.lakehouse.lake.remote.http import Http
 from dbt.adapters.lakehouse.run.upkeep import CollectRequest, Compacted, CompactRequest, Garbage
@@ -51,7 +52,7 @@ class AskCompact:
     """``Maintenance.compact``; ``older_than`` is in seconds. The author is whom the token belongs to."""
 
     branch: str
-    tables: tuple[str, ...] = ()
+    tables: tuple[Key, ...] = ()
     snapshots: wire.Whole | None = None
     older_than: float | None = None
     dry_run: wire.Truth = False
