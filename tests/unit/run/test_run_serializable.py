@@ -103,6 +103,24 @@ def test_so_it_is_with_statements(lake: EmbeddedLake, open_run: OpenRun, seriali
     assert [str(conflict.key) for conflict in refused(run).conflicts] == ["s.raw"]
 
 
+def test_so_it_is_with_tests_that_passed_before(open_run: OpenRun, serializable: OpenRun) -> None:
+    verdict = "count(*) as failures, count(*) != 0 as should_warn, count(*) != 0 as should_error"
+    question = f"select {verdict} from s.raw where id is null"
+
+    def ask(run: LakeRun) -> bool:
+        session = run.session()
+        answer = session.execute(question, test="test.shop.not_null_raw_id.0123456789")
+        session.close()
+        return answer.reused is not None
+
+    assert not ask(open_run())
+    run = serializable()
+    assert ask(run)
+    build(run, "t", "select 1 as id")
+    move(open_run)
+    assert [str(conflict.key) for conflict in refused(run).conflicts] == ["s.raw"]
+
+
 def test_what_it_did_not_read_may_move_and_what_it_made_itself_is_its_own(
     lake: EmbeddedLake, open_run: OpenRun, serializable: OpenRun
 ) -> None:

@@ -124,7 +124,7 @@ class LakeRun:
         self.definitions: tuple[str, ...] = ()
         self._told = 0
         self._facts = facts(request, settings.database)
-        if request.isolation is Isolation.SERIALIZABLE:
+        if self.serializable:
             self._facts = {**self._facts, reads.MARK: request.isolation.value}
         self.batches = Batches()
         self.present = Present()
@@ -269,6 +269,11 @@ class LakeRun:
         )
         self._sessions.add(session)
         return session
+
+    @property
+    def serializable(self) -> bool:
+        """Whether what it read must still stand when it is published."""
+        return self.request.isolation is Isolation.SERIALIZABLE
 
     def note(self, node: str | None, inputs: Iterable[Input]) -> None:
         """A node's session read these."""
@@ -464,7 +469,6 @@ class LakeRun:
         return self.catalog.resolve(record.published) if record.published is not None else None
 
     def _merge(self, record: RunRecord, *, dry_run: bool = False) -> MergeResult:
-        serializable = self.request.isolation is Isolation.SERIALIZABLE
         noted = {name for names in self._read.values() for name in names}
         request = MergeRequest(
             source=record.branch,
@@ -475,7 +479,7 @@ class LakeRun:
             provenance=dict(self._facts),
             dry_run=dry_run,
             allow=self.request.allow,
-            reads=reads.of_run(self.catalog, record, noted) if serializable else None,
+            reads=reads.of_run(self.catalog, record, noted) if self.serializable else None,
         )
         with self.span.child("publish"):
             result = merging.merge(self.catalog, request, merging.combiner(self.catalog, self.settings))

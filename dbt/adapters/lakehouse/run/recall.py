@@ -108,6 +108,7 @@ class _Recalling:
         rows = known.answer["rows"]
         if rows and not reuse.passes(rows[0], lenient=lenient):
             return None
+        self._session.note_reads(sql)
         reused = Reused(run=known.run, author=known.author, seconds=known.seconds)
         failures = int(rows[0][0]) if rows else 0
         return Recalled(reused=reused, failures=failures, placed=placed)

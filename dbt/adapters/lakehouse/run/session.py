@@ -463,6 +463,11 @@ class RunSession:
             self.run.note(self.node, found)
         return found
 
+    def note_reads(self, sql: str) -> None:
+        """What a statement reads counts for a serializable run even if its answer was given before."""
+        if self.run is not None and self.run.serializable:
+            self.inputs(sql)
+
     @contextlib.contextmanager
     def locked(self, run: LakeRun, key: Key) -> Iterator[None]:
         """Nobody else writes at the key meanwhile, and what was staged for it is joined."""
