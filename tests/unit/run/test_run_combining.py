@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from service_thread import TOKEN, OpenGate, serving
 
 from dbt.adapters.lakehouse.catalog.model import Conflict, Key, RefKind, TableEntry, content_id
+from dbt.adapters.lakehouse.executors.local import LocalExecutor
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
+from dbt.adapters.lakehouse.lake.remote.lake import RemoteLake
 from dbt.adapters.lakehouse.run import combining
 from dbt.adapters.lakehouse.run.combining import NotCombined
-from dbt.adapters.lakehouse.run.values import Build, Merged, MergeRequest, Name
+from dbt.adapters.lakehouse.run.values import Build, Merged, MergeRequest, Name, RunRequest
+from dbt.adapters.lakehouse.service.config import ServiceConfig
+from dbt.adapters.lakehouse.service.core import Service
+from dbt.adapters.lakehouse.service.store import ServiceStore
+from dbt.adapters.lakehouse.settings import LakeSettings, ServiceSettings
 from dbt.adapters.lakehouse.storage import storage_for
 
 ORDERS = Key("s", "orders")
@@ -293,3 +301,33 @@ def test_a_table_that_moved_while_it_was_merged(lake: EmbeddedLake, do: Do, fork
     lake.catalog.merge = racing  # type: ignore[method-assign]
     assert merge(lake).commit is not None
     assert ids(lake) == [1, 10, 11, 12]
+
+
+def test_on_s3_and_behind_a_service(s3: Any, tmp_path: Path) -> None:
+    """Whoever merges reads and writes metadata where the lake is; its clients need no access to it."""
+    settings = LakeSettings(
+        warehouse=s3.uri, catalog=f"sqlite:///{tmp_path}/c.sqlite", storage_options=s3.options, memory_limit="1GB"
+    )
+    lake = EmbeddedLake.open(settings)
+    store = ServiceStore.open(f"sqlite:///{tmp_path}/store.sqlite")
+    gate = OpenGate(lake.catalog)
+    executor = LocalExecutor(settings)
+    service = Service(settings, lake.catalog, executor, gate, store, config=ServiceConfig(), lease=60.0)
+    with contextlib.closing(service), serving(service) as url:
+        client = RemoteLake(ServiceSettings(url=url, token=TOKEN))
+
+        def done(branch: str, sql: str) -> None:
+            run = client.open_run(RunRequest(id=str(uuid.uuid4()), command="test", branch=branch, default_schema="s"))
+            with contextlib.closing(run.session()) as session:
+                session.execute(sql)
+            run.publish()
+
+        with contextlib.closing(client):
+            done("main", "CREATE TABLE s.orders AS SELECT 1 AS id")
+            client.catalog.create_ref("dev", RefKind.BRANCH, "main")
+            done("dev", "INSERT INTO s.orders VALUES (2)")
+            done("main", "INSERT INTO s.orders VALUES (3)")
+            merged = client.versions.merge(MergeRequest(source="dev", target="main", author="ann"))
+            assert [one.how for one in merged.settled] == ["combined"]
+        assert ids(lake) == [1, 2, 3]
+    lake.close()

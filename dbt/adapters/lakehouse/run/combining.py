@@ -195,5 +195,6 @@ def _is_opaque(catalog: Catalog, said: Mapping[str, Any], statement: str) -> boo
     """Whether a statement may have read what its commit does not name: through a view, a macro, a temporary table."""
     if "inputs" not in said or said.get("session_changed") or hides_reads(statement, ()):
         return True
-    entries = catalog.contents(said["inputs"].values())
-    return any(isinstance(entry, ViewEntry) for entry in entries.values())
+    read = set(said["inputs"].values())
+    entries = catalog.contents(read)
+    return len(entries) < len(read) or any(isinstance(entry, ViewEntry) for entry in entries.values())
