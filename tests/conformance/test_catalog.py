@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import itertools
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Any
-from urllib.parse import quote
 
 import pytest
-from service_thread import TOKEN, open_service, serving
+from catalog_acts import NOBODY, a_run, branch, commit, drop, end_run, put, start_run, table, versions
 
 from dbt.adapters.lakehouse.catalog.base import Catalog
 from dbt.adapters.lakehouse.catalog.model import (
@@ -21,20 +17,15 @@ from dbt.adapters.lakehouse.catalog.model import (
     Change,
     Commit,
     ConflictKind,
-    Entry,
     Key,
     Put,
     RefKind,
     ReusableResult,
-    RunRecord,
     RunStatus,
     SchemaEntry,
-    TableEntry,
     ViewEntry,
     content_id,
-    key_of,
 )
-from dbt.adapters.lakehouse.catalog.sql_catalog import SqlCatalog
 from dbt.adapters.lakehouse.catalog.sql_states import MAX_DEPTH
 from dbt.adapters.lakehouse.errors import (
     ConflictError,
@@ -45,143 +36,9 @@ from dbt.adapters.lakehouse.errors import (
     RefProtected,
     TaintedError,
 )
-from dbt.adapters.lakehouse.lake.remote.lake import RemoteLake
-from dbt.adapters.lakehouse.settings import ServiceSettings
 from dbt.adapters.lakehouse.tables.values import Column
 
-NOBODY = {"author": "anna", "message": "test"}
-_numbers = itertools.count()
-
 Open = Callable[[], Catalog]
-
-
-@pytest.fixture(params=["sqlite", "postgres", "service"])
-def open_catalog(request, tmp_path) -> Iterator[Open]:
-    """Opens the same catalog as often as it is called: each a handle of its own."""
-    if request.param == "service":
-        with open_service(tmp_path) as service, serving(service) as address, contextlib.ExitStack() as opened:
-            settings = ServiceSettings(url=address, token=TOKEN)
-            yield lambda: opened.enter_context(contextlib.closing(RemoteLake(settings))).catalog
-        return
-    yield from _opener(request, tmp_path)
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def open_index(request, tmp_path) -> Iterator[Open]:
-    """As ``open_catalog``, where results are remembered too: behind a service that is the service's own business."""
-    yield from _opener(request, tmp_path)
-
-
-@pytest.fixture
-def index(open_index: Open) -> Catalog:
-    return open_index()
-
-
-def _opener(request, tmp_path) -> Iterator[Open]:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'catalog.db'}"
-    else:
-        url = _postgres_schema(request.getfixturevalue("postgres"))
-    opened: list[SqlCatalog] = []
-
-    def open_it() -> Catalog:
-        opened.append(SqlCatalog.open(url))
-        return opened[-1]
-
-    yield open_it
-    for catalog in opened:
-        catalog.close()
-
-
-def _postgres_schema(url: str) -> str:
-    import psycopg
-
-    name = f"catalog_{next(_numbers)}"
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"CREATE SCHEMA {name}")
-    return f"{url}&options={quote(f'-csearch_path={name}')}"
-
-
-@pytest.fixture
-def catalog(open_catalog: Open) -> Catalog:
-    return open_catalog()
-
-
-def table(name: str, version: int = 1, schema: str = "s") -> TableEntry:
-    return TableEntry(
-        schema=schema,
-        name=name,
-        metadata_location=f"file:///lake/{name}/v{version}.metadata.json",
-        table_uuid=name,
-        snapshot_id=version,
-        location=f"file:///lake/{name}",
-        columns=(Column(name="id", type="BIGINT", field_id=1, required=True),),
-        rows=version,
-        size_bytes=100 * version,
-        inputs={"s.source": "abc"},
-    )
-
-
-def put(entry: Entry, expected: str | None = ANY) -> Put:
-    return Put(key=key_of(entry), entry=entry, expected=expected)
-
-
-def drop(name: str, schema: str = "s") -> Put:
-    return Put(key=Key(schema, name), entry=None, expected=ANY)
-
-
-def commit(catalog: Catalog, branch: str, *puts: Put, run: str | None = None) -> Commit:
-    return catalog.commit(branch, puts, author="anna", message=f"commit {next(_numbers)}", run=run)
-
-
-def branch(catalog: Catalog, name: str, at: str = "main") -> None:
-    catalog.create_ref(name, RefKind.BRANCH, at)
-
-
-def versions(catalog: Catalog, ref: str) -> dict[str, int | None]:
-    """Table names and their snapshots at a ref."""
-    entries = catalog.entries(catalog.resolve(ref).id)
-    return {str(key): entry.snapshot_id if isinstance(entry, TableEntry) else None for key, entry in entries.items()}
-
-
-def a_run(
-    name: str,
-    status: RunStatus = RunStatus.OPEN,
-    *,
-    continues: str | None = None,
-    target: str = "main",
-    base: str = "0" * 40,
-    nodes: Mapping[str, Any] | None = None,
-) -> RunRecord:
-    now = datetime.now(UTC)
-    return RunRecord(
-        id=name,
-        branch=f"run/{name}",
-        target=target,
-        base=base,
-        command="dbt build",
-        status=status,
-        owner="host:1:1",
-        started_at=now,
-        heartbeat_at=now,
-        continues=continues,
-        nodes={"model.a": {"status": "success"}} if nodes is None else nodes,
-    )
-
-
-def start_run(
-    catalog: Catalog, name: str, at: str = "main", *, continues: str | None = None, target: str = "main"
-) -> None:
-    base = catalog.resolve(at).id
-    catalog.save_run(a_run(name, continues=continues, target=target, base=base, nodes={}))
-    catalog.create_ref(f"run/{name}", RefKind.BRANCH, base, run=name)
-
-
-def end_run(catalog: Catalog, name: str, status: RunStatus, *passing: str) -> None:
-    record = catalog.run(name)
-    assert record is not None
-    nodes = {node: {"status": "success"} for node in passing}
-    catalog.save_run(dataclasses.replace(record, status=status, nodes=nodes))
 
 
 # a new catalog, and opening

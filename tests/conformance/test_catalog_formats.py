@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
-from urllib.parse import quote
 
 import pytest
 import sqlalchemy as sa
@@ -17,8 +14,6 @@ from dbt.adapters.lakehouse.catalog import sql_database
 from dbt.adapters.lakehouse.catalog.model import ANY, Put, RefKind, RunRecord, RunStatus, TableEntry, key_of
 from dbt.adapters.lakehouse.catalog.sql_catalog import SqlCatalog
 from dbt.adapters.lakehouse.errors import CatalogError, TaintedError
-
-_numbers = itertools.count()
 
 TO_2 = """
 DROP TABLE moves;
@@ -37,17 +32,9 @@ UPDATE lakehouse_meta SET value = '1' WHERE name = 'format'
 WHO = {"author": "anna", "message": "test"}
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request, tmp_path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'catalog.db'}"
-        return
-    import psycopg
-
-    server, name = request.getfixturevalue("postgres"), f"formats_{next(_numbers)}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE SCHEMA {name}")
-    yield f"{server}&options={quote(f'-csearch_path={name}')}"
+@pytest.fixture
+def url(catalog_url: str) -> str:
+    return catalog_url
 
 
 def run_sql(url: str, script: str) -> None:

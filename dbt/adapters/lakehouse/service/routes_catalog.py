@@ -63,7 +63,7 @@ def _call(by: Asker, verb: Verb, arguments: Any) -> Any:
         _check_entries(by, given["puts"])
     try:
         if verb.name == "merge":
-            return _merge(by, MergeRequest(**given))
+            return _merge(by, MergeRequest(**{**given, "provenance": given["provenance"] or {}}))
         return getattr(by.catalog, verb.name)(**given)
     except ValueError as error:
         raise BadRequest(str(error)) from error
