@@ -63,7 +63,12 @@ class World:
 
         catalog = self.lake.catalog
         return Pipeline(
-            catalog=catalog, branches=Branches(catalog, branch, "main", "ann"), author="ann", run_dbt=build, code=code
+            catalog=catalog,
+            versions=self.lake.versions,
+            branches=Branches(catalog, branch, "main", "ann"),
+            author="ann",
+            run_dbt=build,
+            code=code,
         )
 
     def rows(self, ref: str, table: str = "s.t") -> list[tuple[object, ...]]:

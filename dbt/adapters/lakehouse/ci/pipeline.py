@@ -16,6 +16,8 @@ from dbt.adapters.lakehouse.catalog.model import Commit, RefKind
 from dbt.adapters.lakehouse.ci.branches import Branches, Mark, mark_of, now
 from dbt.adapters.lakehouse.ci.values import DbtBuild, Outcome
 from dbt.adapters.lakehouse.errors import HeadMoved, LakehouseError, MergeConflict, RefNotFound
+from dbt.adapters.lakehouse.lake.base import MergeRequest, Versions
+from dbt.adapters.lakehouse.settings import Allowed
 
 PUBLISH_AT_MOST = 5
 """So often a publish starts over when the base branch moves under it."""
@@ -23,14 +25,19 @@ PUBLISH_AT_MOST = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Pipeline:
-    """What a command works with. ``run_dbt`` builds on a branch; ``code`` is what is built (None: not known)."""
+    """What a command works with. ``run_dbt`` builds on a branch; ``code`` is what is built (None: not known).
+
+    ``allow`` are the guards that are to let a publish pass.
+    """
 
     catalog: Catalog
+    versions: Versions
     branches: Branches
     author: str
     run_dbt: Callable[[str], DbtBuild]
     code: str | None = None
     revision: str | None = None
+    allow: frozenset[Allowed] = frozenset()
 
     # commands
 
@@ -185,9 +192,15 @@ class Pipeline:
             if self.branches.base_head() != base_head:
                 raise HeadMoved(f"branch {self.branches.base!r} moved from {base_head[:8]}")
             return None
-        result = self.catalog.merge(
-            head, self.branches.base, author=self.author, message=message, expected_target=base_head
+        request = MergeRequest(
+            source=head,
+            target=self.branches.base,
+            author=self.author,
+            message=message,
+            expected_target=base_head,
+            allow=self.allow,
         )
+        result = self.versions.merge(request)
         if result.conflicts:  # not with the base where the build started from
             raise MergeConflict(f"{message} conflicts with {self.branches.base!r}", result.conflicts)
         return result.commit.id if result.commit is not None else None

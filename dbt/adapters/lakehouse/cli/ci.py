@@ -162,6 +162,7 @@ def _pipeline(cli: Cli, branch: str | None, base: str, dbt_arguments: tuple[str,
     from dbt.adapters.lakehouse.ci.origin import code_of, revision
     from dbt.adapters.lakehouse.ci.pipeline import Pipeline
     from dbt.adapters.lakehouse.ci.running import run_dbt
+    from dbt.adapters.lakehouse.profile import allowed
 
     if branch is not None:
         check_name(branch)
@@ -170,14 +171,17 @@ def _pipeline(cli: Cli, branch: str | None, base: str, dbt_arguments: tuple[str,
     # Who ends a job in a hurry gets as tidy an end as who presses Ctrl-C.
     signal.signal(signal.SIGTERM, _interrupt)
     arguments = [*_passed_on(cli), *dbt_arguments]
-    catalog = cli.lake(create=True).catalog
+    lake = cli.lake(create=True)
+    catalog = lake.catalog
     return Pipeline(
         catalog=catalog,
+        versions=lake.versions,
         branches=Branches(catalog, branch, base, cli.author),
         author=cli.author,
         run_dbt=partial(run_dbt, arguments=arguments),
         code=code_of(cli.project_dir, cli.profile, arguments),
         revision=revision(cli.project_dir),
+        allow=allowed(cli.profile),
     )
 
 
