@@ -12,12 +12,13 @@ from dbt.adapters.lakehouse.profile import (
     from_branch,
     git_branch,
     lake_settings,
+    publish_conflict,
     publish_mode,
     service_settings,
     target_branch,
     validate,
 )
-from dbt.adapters.lakehouse.settings import PublishMode
+from dbt.adapters.lakehouse.settings import PublishConflict, PublishMode
 
 
 def profile(**keys: Any) -> dict[str, Any]:
@@ -112,6 +113,7 @@ def test_a_postgresql_catalog_is_taken_as_it_is(tmp_path: Path) -> None:
         ({"from_branch": "-x"}, "'from_branch' is '-x'"),
         ({"publish": "always"}, "known values: on_success, each_node, manual"),
         ({"publish": True}, "known values"),
+        ({"publish_conflict": "retry"}, "known values: fail, rerun"),
         ({"reuse": "yes"}, "on or off"),
         ({"reuse": 1}, "on or off"),
         ({"isolation": "chaos"}, "known values: snapshot, serializable"),
@@ -286,6 +288,16 @@ def test_the_environment_says_when_to_publish(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("LAKEHOUSE_PUBLISH", "often")
     with pytest.raises(ConfigError, match="LAKEHOUSE_PUBLISH is 'often'; known values: on_success"):
         publish_mode(profile())
+
+
+def test_what_is_done_when_the_target_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert publish_conflict(profile()) is PublishConflict.FAIL
+    assert publish_conflict(profile(publish_conflict="rerun")) is PublishConflict.RERUN
+    monkeypatch.setenv("LAKEHOUSE_PUBLISH_CONFLICT", "fail")
+    assert publish_conflict(profile(publish_conflict="rerun")) is PublishConflict.FAIL
+    monkeypatch.setenv("LAKEHOUSE_PUBLISH_CONFLICT", "again")
+    with pytest.raises(ConfigError, match="LAKEHOUSE_PUBLISH_CONFLICT is 'again'; known values: fail, rerun"):
+        publish_conflict(profile())
 
 
 def test_git_branch_of_a_worktree(repository: Path, tmp_path: Path) -> None:

@@ -14,7 +14,11 @@ from service_process import ServiceProcess
 
 from dbt.adapters.lakehouse.catalog.model import RunStatus
 
-TESTED = "models: [{name: a, columns: [{name: id, data_tests: [not_null]}]}]"
+TESTED = """
+models: [{name: a, columns: [{name: id, data_tests: [not_null]}]}]
+unit_tests:
+  - {name: tens, model: b, given: [{input: ref('a'), rows: [{id: 3}]}], expect: {rows: [{id: 30}]}}
+"""
 
 
 class Race(Shop):
@@ -55,11 +59,15 @@ def race(tmp_path: Path, parsed: Path) -> Race:
 def results(shop: Shop) -> dict[str, dict[str, Any]]:
     """What ``run_results.json`` says, by name."""
     document = json.loads(shop.read("target/run_results.json"))
-    return {result["unique_id"].split(".")[2]: result for result in document["results"]}
+    found = {}
+    for result in document["results"]:
+        kind, _, name, *rest = result["unique_id"].split(".")
+        found[rest[0] if kind == "unit_test" else name] = result
+    return found
 
 
 def chain(race: Race) -> None:
-    """``a`` reads the source and is tested, ``b`` reads ``a``; ``c`` stands alone."""
+    """``a`` reads the source and is tested, ``b`` reads ``a`` and has a unit test; ``c`` stands alone."""
     race.models(a="select id from shop.source", b="select id * 10 as id from {{ ref('a') }}", c="select 5 as id")
     race.write({"models/a.yml": TESTED})
 
@@ -86,7 +94,7 @@ def test_what_is_in_conflict_runs_again_with_what_depends_on_it(race: Race) -> N
     assert outcome.output.count("OK created sql table model shop.b") == 2
     assert outcome.output.count("OK created sql table model shop.c") == 1
     assert race.tables() == IN_ORDER
-    assert sorted(results(race)) == ["a", "b", "c", "not_null_a_id"]
+    assert sorted(results(race)) == ["a", "b", "c", "not_null_a_id", "tens"]
     assert {one["status"] for one in results(race).values()} <= {"success", "pass", "reused"}
     assert race.branches() == ["main"]
     newest, before = race.log()[:2]
@@ -108,11 +116,11 @@ def test_without_it_the_run_fails_and_a_retry_goes_on_from_the_new_head(race: Ra
     assert outcome.code == 2, outcome.output
     assert "shop.a changed on both sides" in outcome.output
     said = {name: one["status"] for name, one in results(race).items()}
-    assert said == {"a": "error", "b": "skipped", "c": "success", "not_null_a_id": "skipped"}
+    assert said == {"a": "error", "b": "skipped", "c": "success", "not_null_a_id": "skipped", "tens": "skipped"}
     assert "shop.a: " in results(race)["a"]["message"]
     assert "shop.b" not in race.tables()
     assert "Published to branch main" in race.dbt("retry").output
-    assert sorted(results(race)) == ["a", "b", "not_null_a_id"]
+    assert sorted(results(race)) == ["a", "b", "not_null_a_id", "tens"]
     assert race.tables() == IN_ORDER
 
 
@@ -197,3 +205,82 @@ def test_behind_a_service_too_with_hooks(race: Race) -> None:
     assert "3 nodes are run again: main moved to" in outcome.output
     assert race.tables() == IN_ORDER | {"shop.audit": [(2,), (2,)]}
     assert race.branches() == ["main"]
+
+
+KINDS = {
+    "models/events.sql": """
+        {{ config(materialized='view', event_time='ts') }}
+        select id, timestamp '2024-01-01' + to_days(id::int - 1) as ts from shop.source
+    """,
+    "models/keyed.sql": """
+        {{ config(materialized='incremental', unique_key='id') }}
+        select id, {{ 'id * 100' if is_incremental() else 'id' }} as n from {{ ref('events') }}
+    """,
+    "models/by_day.sql": """
+        {{ config(materialized='incremental', incremental_strategy='microbatch', event_time='ts', batch_size='day',
+                  begin='2024-01-01') }}
+        select id, ts from {{ ref('events') }}
+    """,
+    "models/folded.sql": "{{ config(materialized='ephemeral') }} select id * 2 as id from {{ ref('events') }}",
+    "models/asked.sql": """
+        {{ config(materialized='table') }}
+        {% if execute %}{% set rows = run_query('select count(*) from shop.source').columns[0].values()[0] %}{% endif %}
+        select id, {{ rows or 0 }} as rows from {{ ref('folded') }}
+    """,
+    "models/counted.py": """
+def model(dbt, session):
+    dbt.config(materialized="table")
+    return session.sql(f"select {len(dbt.ref('keyed').df())} as n")
+""",
+    "snapshots/snap.sql": """
+        {% snapshot snap %}
+        {{ config(strategy='check', check_cols='all', unique_key='id', target_schema='shop') }}
+        select id, n from {{ ref('keyed') }}
+        {% endsnapshot %}
+    """,
+    "models/kinds.yml": "models: [{name: asked, columns: [{name: id, data_tests: [unique]}]}]",
+}
+WINDOW = ("--event-time-start", "2024-01-01", "--event-time-end", "2024-01-05")
+
+
+def test_every_kind_of_node_comes_out_as_one_after_the_other(race: Race) -> None:
+    race.write(KINDS)
+    race.dbt("build", *WINDOW)
+    race.on_main("insert into shop.source values (2)")
+    with race.start("build", *WINDOW, **race.holding) as process:
+        race.held(process)
+        race.on_main("insert into shop.source values (3)")
+        race.meanwhile("build", *WINDOW)
+        race.on_main("insert into shop.source values (4)")
+        race.go(1)
+        race.go(2)
+        outcome = process.wait()
+    assert outcome.code == 0, outcome.output
+    assert "nodes are run again" in outcome.output
+    tables = race.tables()
+    assert sorted(tables["shop.keyed"]) == [(1, 100), (2, 200), (3, 300), (4, 400)]
+    assert [row[0] for row in tables["shop.by_day"]] == [1, 2, 3, 4]
+    assert tables["shop.asked"] == [(2, 4), (4, 4), (6, 4), (8, 4)]
+    assert tables["shop.counted"] == [(4,)]
+    assert sorted((row[0], row[1]) for row in tables["shop.snap"] if row[-1] is None) == tables["shop.keyed"]
+    said = results(race)
+    assert sorted(said) == ["asked", "by_day", "counted", "events", "keyed", "snap", "unique_asked_id"]
+    assert len(said["by_day"]["batch_results"]["successful"]) == 4
+    race.dbt("build", *WINDOW)
+    assert {name: rows for name, rows in race.tables().items() if name != "shop.snap"} == {
+        name: rows for name, rows in tables.items() if name != "shop.snap"
+    }
+
+
+def test_what_a_serializable_run_read_runs_its_readers_again(race: Race) -> None:
+    chain(race)
+    race.outputs(strict={"isolation": "serializable"})
+    with race.start("build", "--target", "strict", **race.holding) as process:
+        race.held(process)
+        race.on_main("insert into shop.source values (2)")
+        race.go(1)
+        race.go(2)
+        outcome = process.wait()
+    assert outcome.code == 0, outcome.output
+    assert "3 nodes are run again: main moved to" in outcome.output
+    assert race.tables() == IN_ORDER
