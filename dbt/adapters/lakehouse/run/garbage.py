@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -32,6 +32,9 @@ _OF_TABLE = re.compile(r"(?P<folder>(?P<schema>[^/]+)/(?P<name>[^/]+)/[0-9a-f]{8
 _LEFT_OVER = re.compile(r"\.staging/.+|\.check-[0-9a-f]{32}", re.DOTALL)
 """Files on their way (``jobs.instance``), and those that the check of a warehouse writes."""
 
+_CLOCKS = timedelta(minutes=15)
+"""How far the times of files may be behind those of runs: another machine's clock, stores that tell whole seconds."""
+
 _FOREIGN_TOLD = 20
 _AT_ONCE = 1000
 
@@ -49,7 +52,7 @@ def collect(catalog: Catalog, settings: LakeSettings, request: CollectRequest) -
     started = time.perf_counter()
     # Before the catalog decides: what a run that is open then has written and not committed is younger than its start.
     now = datetime.now(UTC)
-    began = min((now, *(run.started_at for run in catalog.runs() if run.status is RunStatus.OPEN)))
+    began = min((now, *(run.started_at - _CLOCKS for run in catalog.runs() if run.status is RunStatus.OPEN)))
     retention = Retention(
         # A run that reads states of long ago keeps them, whatever the history that is asked for.
         history=max(request.history, now - began),
