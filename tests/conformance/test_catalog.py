@@ -52,6 +52,26 @@ def test_a_name_of_few_hex_digits_is_a_name_first(catalog: Catalog) -> None:
     assert catalog.resolve(head.id[:5].upper()).id == head.id
 
 
+def test_a_run_branch_is_named_by_the_first_characters_of_its_run(catalog: Catalog) -> None:
+    for run in ("3f2a91c4-1", "3f2a91c4-2", "77aa0000-1"):
+        start_run(catalog, run, "main")
+        commit(catalog, f"run/{run}", put(table(f"of_{run}")), run=run)
+    catalog.create_ref("run/77aa0000-1.again", RefKind.BRANCH, "main", run="77aa0000-1")
+    head = catalog.resolve("run/77aa0000-1")
+    assert catalog.resolve("run/77aa").id == head.id
+    assert catalog.resolve("run/77aa0000~1").id == catalog.resolve("main").id
+    with pytest.raises(InvalidRef, match=r"'run/3f2a' is ambiguous: 2 run branches start so \(run/3f2a91c4-1, "):
+        catalog.resolve("run/3f2a")
+    for unknown in ("run/77a", "run/9999", "run/"):
+        with pytest.raises((RefNotFound, InvalidRef)):
+            catalog.resolve(unknown)
+    end_run(catalog, "77aa0000-1", RunStatus.PASSED)
+    catalog.merge("run/77aa", "main", **NOBODY)
+    record = catalog.run("77aa0000-1")
+    assert record is not None
+    assert record.status is RunStatus.PUBLISHED
+
+
 def test_a_new_catalog_has_main_at_an_empty_commit(catalog):
     (main,) = catalog.refs()
     assert (main.name, main.kind, main.protected) == ("main", RefKind.BRANCH, False)

@@ -4,6 +4,7 @@
 
     expression = base step*
     base       = branch | tag | commit id | first digits of a commit id (4 or more)
+               | "run/" first characters of a run's id (4 or more)
     step       = "~" [count]       so many first parents back; "~" alone is one
                | "@" commit id     that commit, provided the base leads to it (``main@3f2a91``)
                | "@" time          the state the base had at that time (``main@2026-11-20T10:00``)
@@ -33,6 +34,8 @@ RUN_PREFIX = "run/"
 
 MAX_NAME = 200
 
+_MIN_RUN = 4
+_ASIDE = ".again"
 _HEX = re.compile(r"[0-9a-fA-F]{4,40}")
 _HIDES_COMMITS = 8
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -160,7 +163,22 @@ def is_run_name(name: str) -> bool:
 
 def aside(branch: str) -> str:
     """The name under which a run's branch is written anew before it takes the place of the branch."""
-    return f"{branch}.again"
+    return branch + _ASIDE
+
+
+def branch_of_run(text: str, names: Iterable[str]) -> str | None:
+    """The run branch that ``text`` names by the first characters (four or more) of its run's id, as messages show them.
+
+    Raises ``InvalidRef`` if several of ``names`` start so.
+    """
+    if len(text) < len(RUN_PREFIX) + _MIN_RUN:
+        return None
+    found = sorted(name for name in names if name.startswith(text) and not name.endswith(_ASIDE))
+    if len(found) > 1:
+        raise InvalidRef(
+            f"{text!r} is ambiguous: {len(found)} run branches start so ({', '.join(found[:4])}); write more"
+        )
+    return found[0] if found else None
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

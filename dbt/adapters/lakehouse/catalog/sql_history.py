@@ -77,7 +77,7 @@ class Nodes:
 def resolve(connection: sa.Connection, text: str) -> str:
     """The id of the commit that a ref expression leads to. Raises ``RefNotFound``, ``InvalidRef``."""
     expression = parse(text)
-    ref = sql_refs.get(connection, expression.base)
+    ref = sql_refs.named(connection, expression.base)
     commit = ref.ref.commit if ref is not None else _base(connection, expression, of=text)
     for number, step in enumerate(expression.steps):
         if ref is not None and number == 0 and isinstance(step, AtTime):

@@ -85,7 +85,7 @@ def merge(
 
 def _passed_run_of(connection: sa.Connection, source: str) -> str | None:
     """The run whose branch ``source`` names, if that run passed: to merge its branch is to publish it."""
-    held = sql_refs.get(connection, source)
+    held = sql_refs.named(connection, source)
     if held is None or held.ref.run is None:
         return None
     record = sql_runs.get(connection, held.ref.run)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from dbt.adapters.lakehouse.catalog import sql_moves
 from dbt.adapters.lakehouse.catalog.model import Ref, RefKind, time_text
-from dbt.adapters.lakehouse.catalog.refs import short, suggestion
+from dbt.adapters.lakehouse.catalog.refs import branch_of_run, is_run_name, short, suggestion
 from dbt.adapters.lakehouse.errors import HeadMoved, InvalidRef, RefExists, RefNotFound, RefProtected
 
 if TYPE_CHECKING:
@@ -38,6 +38,15 @@ def get(connection: sa.Connection, name: str) -> Held | None:
     """A ref by its exact name."""
     row = connection.execute(_GET, {"name": name}).one_or_none()
     return None if row is None else _held(row)
+
+
+def named(connection: sa.Connection, name: str) -> Held | None:
+    """A ref by its name; a run branch also by the first characters of its run's id. Raises ``InvalidRef`` if several fit."""
+    exact = get(connection, name)
+    if exact is not None or not is_run_name(name):
+        return exact
+    found = branch_of_run(name, connection.execute(_NAMES).scalars())
+    return None if found is None else get(connection, found)
 
 
 def branch(connection: sa.Connection, name: str, *, lock: bool) -> Held:

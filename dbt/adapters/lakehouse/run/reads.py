@@ -40,7 +40,7 @@ def of_branch(catalog: Catalog, name: str, head: Commit) -> dict[Key, str | None
     if head.run is None or head.provenance.get(MARK) != Isolation.SERIALIZABLE:
         return None
     record = catalog.run(head.run)
-    return of_run(catalog, record) if record is not None and record.branch == name else None
+    return of_run(catalog, record) if record is not None and record.branch.startswith(name) else None
 
 
 def _continued(catalog: Catalog, record: RunRecord) -> Collection[str]:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from dbt.adapters.lakehouse.catalog.refs import parse, suggestion
+from dbt.adapters.lakehouse.catalog.refs import branch_of_run, is_run_name, parse, suggestion
 from dbt.adapters.lakehouse.errors import InvalidRef, RefNotFound
 
 if TYPE_CHECKING:
@@ -94,6 +94,8 @@ def resolve_visible(catalog: Catalog, text: str, visible: Iterable[str], commits
     """
     expression = parse(text)
     base = expression.base
+    if is_run_name(base):
+        base = branch_of_run(base, visible) or base
     if base not in visible:
         if not expression.is_commit:
             raise not_found(base, visible, of=text)
