@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from service_thread import TOKEN, OpenGate, serving
 
-from dbt.adapters.lakehouse.catalog.model import Conflict, Key, RefKind, TableEntry, content_id
+from dbt.adapters.lakehouse.catalog.model import Conflict, Key, Put, RefKind, TableEntry, content_id, identity
 from dbt.adapters.lakehouse.executors.local import LocalExecutor
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
 from dbt.adapters.lakehouse.lake.remote.lake import RemoteLake
@@ -23,6 +25,7 @@ from dbt.adapters.lakehouse.service.core import Service
 from dbt.adapters.lakehouse.service.store import ServiceStore
 from dbt.adapters.lakehouse.settings import LakeSettings, ServiceSettings
 from dbt.adapters.lakehouse.storage import storage_for
+from dbt.adapters.lakehouse.tables import maintenance
 
 ORDERS = Key("s", "orders")
 NAME = Name(database="lake", schema="s", name="orders")
@@ -221,6 +224,69 @@ def test_a_third_branch(lake: EmbeddedLake, do: Do, forked: None) -> None:
         assert merge(lake, "third", target).commit is not None
     assert merge(lake).commit is not None
     assert ids(lake) == [1, 20, 21, 22]
+
+
+def test_what_was_given_up_does_not_count(lake: EmbeddedLake, do: Do, forked: None) -> None:
+    lake.catalog.create_ref("third", RefKind.BRANCH, "main")
+    do("third", imported("20.csv"))
+    do("main", imported("12.csv", "13.csv"))
+    assert merge(lake, "third", take_all="theirs").commit is not None
+    do("dev", imported("12.csv"))
+    assert merge(lake).commit is not None
+    assert ids(lake) == [1, 12, 20]
+
+
+def test_what_cannot_be_seen_may_be_anything(
+    lake: EmbeddedLake, do: Do, forked: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_dev, on_main = UNASKED["other sources"]
+    do("dev", on_dev)
+    do("main", on_main)
+    hidden = lake.catalog.lookup(lake.catalog.resolve("main").id, [Key("s", "fresh")])[Key("s", "fresh")]
+    real = lake.catalog.contents
+    monkeypatch.setattr(lake.catalog, "contents", lambda ids: {one: e for one, e in real(ids).items() if e != hidden})
+    found = combined(lake)
+    assert isinstance(found, NotCombined)
+    assert "nothing tells what" in found.why
+
+
+def compact(lake: EmbeddedLake, branch: str) -> TableEntry:
+    """Let the same rows stand in other files, as ``lakehouse compact`` does."""
+    head = lake.catalog.resolve(branch).id
+    entry = lake.catalog.lookup(head, [ORDERS])[ORDERS]
+    assert isinstance(entry, TableEntry)
+    with duckdb.connect() as con:
+        written = maintenance.compact(con, entry.metadata_location)
+    assert written.metadata_location != entry.metadata_location
+    new = dataclasses.replace(
+        entry,
+        metadata_location=written.metadata_location,
+        snapshot_id=written.snapshot_id,
+        size_bytes=written.size_bytes,
+        content=identity(entry),
+    )
+    put = Put(key=ORDERS, entry=new, expected=content_id(entry))
+    lake.catalog.commit(branch, [put], author="gc", message="Compact", provenance={"mode": "compact"})
+    return new
+
+
+def test_compaction_is_no_change_of_rows(lake: EmbeddedLake, do: Do, forked: None) -> None:
+    do("main", imported("10.csv"))
+    lake.catalog.assign("dev", "main", expected=lake.catalog.resolve("dev").id)
+    do("dev", "DELETE FROM s.orders WHERE id = 1")
+    before = lake.catalog.lookup(lake.catalog.resolve("dev").id, [ORDERS])[ORDERS]
+    compact(lake, "main")
+    assert merge(lake).settled[0].how == "combined"
+    assert lake.catalog.lookup(lake.catalog.resolve("main").id, [ORDERS])[ORDERS] == before
+    assert ids(lake) == [10]
+    lake.catalog.assign("dev", "main", expected=lake.catalog.resolve("dev").id)
+    do("main", imported("11.csv"))
+    lake.catalog.assign("dev", "main", expected=lake.catalog.resolve("dev").id)
+    compact(lake, "main")
+    do("main", imported("12.csv"))
+    do("dev", imported("13.csv"))
+    assert merge(lake).settled[0].how == "combined"
+    assert ids(lake) == [10, 11, 12, 13]
 
 
 def test_what_the_entry_says(lake: EmbeddedLake, do: Do, forked: None) -> None:

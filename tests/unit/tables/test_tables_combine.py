@@ -277,6 +277,20 @@ def test_a_base_of_long_ago_is_known_by_its_files(lake: Any, con: Any) -> None:
     assert lake.rows(made(planned(base, source, target))) == [(i,) for i in range(31)]
 
 
+def test_a_base_that_was_merged_before_is_known_again(lake: Any, con: Any) -> None:
+    """Though none of its files is left: the snapshot that brought its rows says whose they were."""
+    base = writer.create(con, DAYS, lake.spec(partition_by=("day",)))
+    source = writer.append(con, day(4, 40), base.metadata_location)
+    target = made(planned(base, source, writer.append(con, day(5, 50), base.metadata_location)))
+    everything = f"FROM ({reader.select_sql(target.metadata_location)}) UNION ALL SELECT 100, day FROM t"
+    everything = f"WITH t AS (SELECT DISTINCT day FROM ({reader.select_sql(target.metadata_location)})) {everything}"
+    target = writer.overwrite(con, everything, target.metadata_location)
+    state = metadata.load(target.metadata_location)
+    assert not {f.path for f in state.data} & {f.path for f in metadata.load(source.metadata_location).data}
+    base, source = source, writer.append(con, day(6, 60), source.metadata_location)
+    assert made(planned(base, source, target)).rows == target.rows + 1
+
+
 def test_columns_must_be_the_same(lake: Any, con: Any) -> None:
     base = writer.create(con, "SELECT 1 AS id", lake.spec())
     wider = evolve.add_column(con, base.metadata_location, "name", "VARCHAR")
