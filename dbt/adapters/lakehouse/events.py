@@ -20,6 +20,7 @@ from dbt_common.exceptions import DbtRuntimeError
 from dbt_common.invocation import get_invocation_id
 
 from dbt.adapters.lakehouse import profile, telemetry
+from dbt.adapters.lakehouse.catalog.model import RunStatus
 from dbt.adapters.lakehouse.connections import REUSED, dbt_errors
 from dbt.adapters.lakehouse.credentials import LakehouseCredentials
 from dbt.adapters.lakehouse.git_state import GitState
@@ -65,6 +66,7 @@ class Invocation:
         self._git = self._git_state() if self._command in _WRITING else None
         self._batches_done: frozenset[str] = frozenset()
         self._again: tuple[str, ...] = ()
+        self._refused_before = False
         self.refused: DbtRuntimeError | None = None
         self._continues = self._run_to_continue() if self._command == "retry" else None
 
@@ -135,7 +137,8 @@ class Invocation:
                 for result in results["results"]
                 if (result.get("batch_results") or {}).get("successful")
             )
-            left = (result["unique_id"] for result in results["results"] if result["status"] not in _DONE)
+            left = [result["unique_id"] for result in results["results"] if result["status"] not in _DONE]
+            self._refused_before = not left
             # Of a model with batches, dbt builds those that failed; the others are to stay.
             self._again = tuple(name for name in left if name not in self._batches_done)
             return str(results["metadata"]["invocation_id"])
@@ -201,6 +204,8 @@ class Invocation:
         if self.remembering is not None:
             self.remembering.save()
         self._tell_of_reuse()
+        if run is None and success and self._refused_before:
+            self._publish_what_was_refused()
         if run is None or not self.in_command:
             return
         if success:
@@ -215,6 +220,15 @@ class Invocation:
                 f'"{self._credentials.database}@{run.branch}".schema.table, or `lakehouse tables --ref {run.branch}`. '
                 "Fix the cause, then build again what you changed, or `dbt retry` what failed"
             )
+
+    def _publish_what_was_refused(self) -> None:
+        """``dbt retry`` found nothing to build, since all of it had passed: then only publishing can have failed."""
+        with dbt_errors():
+            record = self._open_lake().catalog.run(self._continues) if self._continues is not None else None
+            if record is None or record.status is not RunStatus.FAILED:
+                return
+            self.session().close()
+        self.publish()
 
     def _tell_of_reuse(self) -> None:
         reused = [node["reused"] for node in self._nodes.values() if "reused" in node]

@@ -178,6 +178,21 @@ def test_what_no_node_makes_cannot_run_again(race: Race) -> None:
     assert outcome.code == 2, outcome.output
     assert "shop.audit: written by operation.shop.shop-on-run-start-0, which cannot be run again" in outcome.output
     assert race.tables() == {"shop.source": [(1,)], "shop.audit": [("them",)]}
+    assert "shop.audit changed on both sides" in race.dbt("retry", code=2).output
+
+
+def test_a_retry_publishes_what_was_only_refused(race: Race) -> None:
+    race.models(other="{{ config(alias='a', materialized='table') }} select 1 as id")
+    race.dbt("run")
+    (race.root / "models/other.sql").unlink()
+    race.models(a="select 2 as id")
+    refused = race.dbt("run", code=2).output
+    assert "model.shop.other" in refused
+    assert {name: one["status"] for name, one in results(race).items()} == {"a": "success"}
+    race.dbt("retry", code=2)
+    assert race.tables()["shop.a"] == [(1,)]
+    assert "Published to branch main" in race.dbt("retry", LAKEHOUSE_ALLOW="owner").output
+    assert race.tables()["shop.a"] == [(2,)]
 
 
 def test_behind_a_service_too_with_hooks(race: Race) -> None:

@@ -128,14 +128,14 @@ def rebase(catalog: Catalog, record: RunRecord, base: str, head: str, again: Col
     target, branch = catalog.resolve(record.target), catalog.resolve(record.branch)
     if target.id != head:
         raise HeadMoved(f"branch {record.target!r} moved on from {short(head)} to {short(target.id)}")
-    if base == head:
-        return branch
-    known = line(catalog, branch.id, base)
-    kept = _kept(catalog, known, base, head, branch.id, frozenset(again))
     new = aside(record.branch)
     # One that is left over is of a process that died here before.
     with contextlib.suppress(RefNotFound):
         catalog.delete_ref(new, expected=catalog.resolve(new).id)
+    if base == head:
+        return branch
+    known = line(catalog, branch.id, base)
+    kept = _kept(catalog, known, base, head, branch.id, frozenset(again))
     catalog.create_ref(new, RefKind.BRANCH, head, run=record.id)
     try:
         _carry(catalog, record, known, kept, new)
