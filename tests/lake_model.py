@@ -45,6 +45,10 @@ class History:
             reach |= self._reach[parent]
         self._reach[commit] = reach
 
+    def generation(self, commit: str) -> int:
+        """One more than the highest of its parents."""
+        return self._generation[commit]
+
     def leads_to(self, commit: str, ancestor: str) -> bool:
         """Whether a commit is another or descends from it."""
         return bool(self._reach[commit] >> self._number[ancestor] & 1)
