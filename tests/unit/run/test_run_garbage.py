@@ -18,12 +18,12 @@ from pyiceberg.table import StaticTable
 from s3_server import BUCKET, S3
 
 from dbt.adapters.lakehouse.catalog.model import RefKind, TableEntry
-from dbt.adapters.lakehouse.errors import Collected, ConfigError, RefNotFound
+from dbt.adapters.lakehouse.errors import Collected, ConfigError, RefNotFound, StorageError
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
 from dbt.adapters.lakehouse.run.batches import unjoined_files
 from dbt.adapters.lakehouse.run.lifecycle import LakeRun
 from dbt.adapters.lakehouse.run.session import RunSession
-from dbt.adapters.lakehouse.run.upkeep import CollectRequest, Garbage
+from dbt.adapters.lakehouse.run.upkeep import CollectRequest, CompactRequest, Garbage
 from dbt.adapters.lakehouse.run.values import Batch, Build, Name, RunRequest
 from dbt.adapters.lakehouse.settings import LakeSettings, PublishMode
 from dbt.adapters.lakehouse.storage import storage_for
@@ -460,3 +460,38 @@ def test_a_bucket(lake_on_s3: EmbeddedLake, s3: S3) -> None:
     assert len(s3.names()) == 1 + done.kept
     assert {f.path.removeprefix(f"{s3.uri}/") for f in found.data} < s3.names()
     assert lake.read("main").execute("SELECT x FROM s.a ORDER BY x").rows == [(1,), (2,)]
+
+
+def test_a_session_whose_state_is_collected_under_it_says_so(lake: EmbeddedLake, open_run: OpenRun) -> None:
+    published(open_run, ("a", "SELECT 1 AS x"))
+    session = lake.read("main")
+    assert session.execute("SELECT 1").rows == [(1,)]
+    published(open_run, ("a", "SELECT 2 AS x"))
+    (old,) = tables_at(lake, "main~1")
+    metadata.load(old.metadata_location)  # so that only the rows are gone
+    collect(lake)
+    with pytest.raises(StorageError, match="collected as garbage meanwhile"):
+        session.execute("SELECT * FROM s.a")
+    session.close()
+
+
+def test_no_other_engine_may_collect_by_itself(lake: EmbeddedLake, open_run: OpenRun) -> None:
+    """Iceberg's own clean-up knows one table's history, and would take files that other branches hold."""
+    session = open_run(publish=PublishMode.EACH_NODE).session()
+    make(session, "a", "SELECT 1 AS x", properties={"write.parquet.compression-codec": "zstd"})
+    session.execute("INSERT INTO s.a SELECT 2; ALTER TABLE s.a ADD COLUMN y INTEGER; UPDATE s.a SET y = 1 WHERE x = 2")
+    session.execute("CREATE OR REPLACE TABLE s.b AS SELECT 1 AS x; CREATE OR REPLACE TABLE s.b AS SELECT 2 AS x")
+    session.execute("INSERT INTO s.b SELECT 3")
+    session.close()
+    lake.maintenance.compact(CompactRequest(branch="main", snapshots=1))
+    written = [uri for uri in files_of(lake) if uri.endswith(".metadata.json")]
+    assert len(written) >= 8
+    for uri in written:
+        properties = StaticTable.from_metadata(uri).properties
+        assert properties["gc.enabled"] == "false"
+        assert properties["write.metadata.delete-after-commit.enabled"] == "false"
+    for name, value in (("gc.enabled", "true"), ("write.metadata.delete-after-commit.enabled", "true")):
+        session = open_run().session()
+        with pytest.raises(ConfigError, match="the lake's own"):
+            make(session, "c", "SELECT 1 AS x", properties={name: value})
+        session.close()

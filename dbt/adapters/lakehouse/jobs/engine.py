@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable, Iterator
 
 import duckdb
 
-from dbt.adapters.lakehouse.errors import JobCancelled, OutOfMemory, SandboxError, SqlError
+from dbt.adapters.lakehouse.errors import JobCancelled, OutOfMemory, SandboxError, SqlError, StorageError
 from dbt.adapters.lakehouse.jobs.instance import Instance, quote
 from dbt.adapters.lakehouse.jobs.job import Input
 from dbt.adapters.lakehouse.jobs.s3_access import unreachable
@@ -169,4 +170,19 @@ def duckdb_errors(memory_limit: str | None = None) -> Iterator[None]:
             "that must read what is outside, declare `external_access: true` where the operator of the service allows it"
         ) from error
     except duckdb.Error as error:
-        raise (unreachable(error) or SqlError(str(error))) from error
+        raise (unreachable(error) or _gone(error) or SqlError(str(error))) from error
+
+
+_FILE_OF_TABLE = re.compile(r"[^\s\"']*/[0-9a-f]{8}/data/[0-9a-f]{32}[^\"']*\.parquet")
+_MISSING = ("No files found", "No such file", "404", "Not Found")
+
+
+def _gone(error: duckdb.Error) -> StorageError | None:
+    """What an error of DuckDB means if it is that a table's file is not there."""
+    found = _FILE_OF_TABLE.search(str(error))
+    if found is None or not isinstance(error, duckdb.IOException) or not any(word in str(error) for word in _MISSING):
+        return None
+    return StorageError(
+        f"{found[0]} does not exist (any more): the state that is read was collected as garbage meanwhile, or the file was "
+        "removed by hand; read the table as it is now, or build it again"
+    )
