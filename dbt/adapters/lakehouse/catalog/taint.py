@@ -11,7 +11,7 @@ and that travels along, and
 - R continues the run that wrote it: then R passed for both.
 
 R must travel along since a node is no run: what R vouches for includes what R built beside it. Entries without a node (what
-hooks wrote) are vouched for by continuing alone.
+hooks wrote), and drops, are vouched for by continuing alone.
 """
 
 from __future__ import annotations
@@ -118,8 +118,7 @@ class Tracer:
             found = self._placed(placed, content)
             if found is not None:
                 commit, run = found
-                node = self._node(content) or self._node(placed[-1].before)
-                return Suspect(key=key, commit=commit, run=run, node=node, contents=tuple(contents))
+                return Suspect(key=key, commit=commit, run=run, node=self._node(content), contents=tuple(contents))
             first = placed[-1]
             if first.before is None or not self._goes_on(first):
                 return None
