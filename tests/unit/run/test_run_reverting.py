@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from typing import Any
@@ -299,6 +300,21 @@ def test_a_table_does_not_go_stale_by_reading_itself_or_another_ref(shop: Shop) 
     assert shop.stale() == {}
     shop.run(t1="SELECT 2 AS a")
     assert shop.stale() == {"s.made": [("s.t1", "changed")]}
+
+
+def test_what_a_statement_read_is_known_as_well(shop: Shop) -> None:
+    first = shop.run(t1="SELECT 1 AS a", kept="SELECT 0 AS a", untouched="SELECT 0 AS a")
+    run = shop._open_run()
+    with contextlib.closing(run.session()) as session:
+        session.execute("INSERT INTO s.kept SELECT a + (SELECT count(*) FROM s.kept) FROM s.t1")
+        session.execute("DELETE FROM s.untouched WHERE a IN (SELECT a FROM s.t1)")
+    run.publish({})
+    assert shop.rows("kept") == [0, 2]
+    second = shop.run(t1="SELECT 5 AS a")
+    assert shop.stale() == {"s.kept": [("s.t1", "changed")]}
+    shop.reset("main", f"{second}~1")
+    assert shop.stale() == {}
+    assert dependants(shop.revert("t1", to=f"{first}~1")) == [("kept", "computed_from", "t1")]
 
 
 # reset and protected branches

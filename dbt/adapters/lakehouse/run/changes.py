@@ -148,13 +148,24 @@ def _put_table(
     from dbt.adapters.lakehouse.run.session import table_entry
 
     node = before.node if before is not None else None
-    inputs = dict(before.inputs if before is not None else session.said.get("inputs", {}))
+    inputs = _inputs(session, name, written, before)
     session.said |= {"rows_written": written.rows_written, "rows_deleted": written.rows_deleted}
     if before is None:
         session.said["replaces"] = True  # nothing of what stood there is in it
     content = reuse.content_of(before, written)
     entry = table_entry(name, written, node=node, inputs=inputs, content=content)
     _put(session, name, entry, message, sql)
+
+
+def _inputs(session: RunSession, name: Name, written: Written, before: TableEntry | None) -> dict[str, str]:
+    """What a table was computed from once a statement changed it: what it was before, and what the statement read."""
+    read: dict[str, str] = dict(session.said.get("inputs", {}))
+    if before is None:
+        return read
+    if not (written.rows_written or written.rows_deleted):
+        return dict(before.inputs)
+    own = f"{name.schema}.{name.name}".lower()
+    return {**before.inputs, **{key: content for key, content in read.items() if key.lower() != own}}
 
 
 def _put(session: RunSession, name: Name, entry: Entry | None, message: str, sql: str) -> None:
