@@ -18,7 +18,7 @@ from typing import Any, Literal
 from dbt.adapters.lakehouse.catalog.base import Catalog
 from dbt.adapters.lakehouse.catalog.model import Key, RefKind, RunRecord
 from dbt.adapters.lakehouse.catalog.refs import short
-from dbt.adapters.lakehouse.errors import ConfigError, LakehouseError, RefExists
+from dbt.adapters.lakehouse.errors import ConfigError, Denied, LakehouseError, RefExists
 from dbt.adapters.lakehouse.lake.base import Lake, Run, RunRequest
 from dbt.adapters.lakehouse.lake.compare import ColumnChange
 from dbt.adapters.lakehouse.lake.replay import Done, Past, Replay, Step, past
@@ -142,6 +142,8 @@ def _branch(catalog: Catalog, request: RerunRequest, before: Past) -> str:
             return catalog.create_ref(name, RefKind.BRANCH, start).name
         except RefExists:
             name = f"rerun/{short(before.record.id)}-{number}"
+        except Denied as error:
+            raise Denied(f"{error}; name a branch that you may make with --branch") from error
     raise RefExists(f"there are many branches called {name!r} and alike; delete some, or name another with --branch")
 
 
