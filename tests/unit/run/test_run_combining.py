@@ -287,6 +287,11 @@ def test_compaction_is_no_change_of_rows(lake: EmbeddedLake, do: Do, forked: Non
     do("dev", imported("13.csv"))
     assert merge(lake).settled[0].how == "combined"
     assert ids(lake) == [10, 11, 12, 13]
+    lake.catalog.assign("dev", "main", expected=lake.catalog.resolve("dev").id)
+    compacted = compact(lake, "main")
+    compact(lake, "dev")
+    assert merge(lake).settled[0].how == "combined"
+    assert lake.catalog.lookup(lake.catalog.resolve("main").id, [ORDERS])[ORDERS] == compacted
 
 
 def test_what_the_entry_says(lake: EmbeddedLake, do: Do, forked: None) -> None:
