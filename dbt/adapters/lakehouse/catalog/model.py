@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -115,8 +116,12 @@ def entry_from_json(text: str) -> Entry:
     """The inverse of ``entry_to_json``; keys it does not know are refused with ``TypeError``."""
     raw: dict[str, Any] = json.loads(text)
     if "columns" in raw:
-        raw["columns"] = tuple(Column(**column) for column in raw["columns"])
+        raw["columns"] = tuple(_column(**column) for column in raw["columns"])
     return _ENTRY_TYPES[raw["kind"]](**raw)
+
+
+# Versions of a table have most of their columns in common, and to make one takes longer than to find it.
+_column = functools.lru_cache(maxsize=1 << 16)(Column)
 
 
 def content_id(entry: Entry) -> str:
