@@ -6,13 +6,14 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dbt.adapters.lakehouse.catalog.model import Key, RefKind, TableEntry
-from dbt.adapters.lakehouse.errors import ConfigError, ConflictError, NotInLake, RefExists, RefNotFound
+from dbt.adapters.lakehouse.catalog.model import Key, RefKind, Retention, TableEntry
+from dbt.adapters.lakehouse.errors import Collected, ConfigError, ConflictError, NotInLake, RefExists, RefNotFound
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
 from dbt.adapters.lakehouse.lake.rerun import Rerun, RerunRequest, Retold, rerun
 from dbt.adapters.lakehouse.run.lifecycle import LakeRun
@@ -365,6 +366,32 @@ def test_runs_that_cannot_be_done_again(workshop: Workshop) -> None:
     with pytest.raises((NotInLake, RefNotFound)):
         workshop.again(empty.request.id)
     assert not [ref for ref in workshop.lake.catalog.refs() if ref.name.startswith("rerun/")]
+
+
+def test_data_that_was_collected_is_named(workshop: Workshop) -> None:
+    workshop.run("create table s.raw as select 1 as x")
+    first = workshop.run(build("a", "select x from s.raw"))
+    workshop.run("create or replace table s.raw as select 2 as x", build("a", "select x from s.raw"))
+    none = timedelta(0)
+    retention = Retention(history=none, failed_runs=none, results=none, grace=none)
+    workshop.lake.catalog.collect(retention, dry_run=False)
+    refs = workshop.lake.catalog.refs()
+    with pytest.raises(Collected, match=r"run 0002-run .* garbage"):
+        workshop.again(first)
+    assert workshop.lake.catalog.refs() == refs
+
+
+def test_settings_of_a_session_are_not_repeated_which_is_said(workshop: Workshop) -> None:
+    def hook(session: RunSession) -> None:
+        session.execute("set timezone = 'Asia/Tokyo'")
+        session.execute("create temp table mine as select 7 as n")
+        session.execute("create table s.kept as select n from mine")
+        session.execute("create table s.free as select 1 as n")
+
+    found = workshop.again(workshop.run(hook))
+    assert outcomes(found) == {"kept": "failed", "free": "equal"}
+    assert "mine" in told(found, "kept").why[0]
+    assert any("settings and temporary tables" in note for note in found.notes)
 
 
 def test_sql_that_calls_the_lake_otherwise_is_refused_with_a_way_out(tmp_path: Path) -> None:

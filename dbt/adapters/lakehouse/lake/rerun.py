@@ -18,7 +18,7 @@ from typing import Any, Literal
 from dbt.adapters.lakehouse.catalog.base import Catalog
 from dbt.adapters.lakehouse.catalog.model import Key, RefKind, RunRecord
 from dbt.adapters.lakehouse.catalog.refs import short
-from dbt.adapters.lakehouse.errors import ConfigError, Denied, LakehouseError, RefExists
+from dbt.adapters.lakehouse.errors import Collected, ConfigError, Denied, LakehouseError, RefExists
 from dbt.adapters.lakehouse.lake.base import Lake, Run, RunRequest
 from dbt.adapters.lakehouse.lake.compare import ColumnChange
 from dbt.adapters.lakehouse.lake.replay import Done, Past, Replay, Step, past
@@ -86,7 +86,7 @@ def rerun(
 ) -> Rerun:
     """Do a past run again and compare. ``database`` is what SQL calls the lake; ``tell`` hears what is being done.
 
-    Raises ``RefNotFound`` if the run, or what it saw, is gone, ``ConflictError`` while it is at work, ``RefExists`` if the
+    Raises ``RefNotFound`` if the run is gone, ``Collected`` if what it saw is, ``ConflictError`` while it is at work, ``RefExists`` if the
     branch exists. What a step raises is part of the result.
     """
     # Imported late: comparing is the last thing, and the steps may not come to it.
@@ -132,7 +132,14 @@ def _check_names(before: Past, database: str) -> None:
 
 
 def _branch(catalog: Catalog, request: RerunRequest, before: Past) -> str:
-    """A new branch at the state that the run started from."""
+    """A new branch at the state that the run started from. Raises ``Collected`` if that is gone."""
+    try:
+        return _new_branch(catalog, request, before)
+    except Collected as error:
+        raise Collected(f"the data that run {short(before.record.id)} saw is gone with the garbage: {error}") from error
+
+
+def _new_branch(catalog: Catalog, request: RerunRequest, before: Past) -> str:
     start = before.base.id
     if request.branch is not None:
         return catalog.create_ref(request.branch, RefKind.BRANCH, start).name
