@@ -107,6 +107,8 @@ def plan(catalog: Catalog, request: MergeRequest, combine: Combine | None = None
             f"{request.source!r} moved from {short(request.expected_source)} to {short(source.id)}; "
             "look at it and merge again"
         )
+    if request.run is not None and not request.dry_run:
+        refuse_if_reset(catalog, request.run, request.target, target.id)
     if request.reads is None and is_run_name(request.source):
         request = dataclasses.replace(request, reads=reads.of_branch(catalog, request.source, source))
     result, tainted = _dry_run(catalog, request, source, target)
@@ -148,11 +150,12 @@ def _carry_out(catalog: Catalog, request: MergeRequest, planned: Plan, combine: 
     """Raises ``Guarded``; ``HeadMoved`` if a branch moved since."""
     if planned.merged.refusals:
         raise Guarded(guards.message(f"merging {request.source!r} into {request.target!r}", planned.merged.refusals))
+    request = dataclasses.replace(request, reads=planned.reads)
     settled, _, _ = _settle(catalog, request, planned.conflicts, combine, dry_run=False)
     provenance = {**request.provenance, **_noted(planned)}
     result = _merge(
         catalog,
-        dataclasses.replace(request, provenance=provenance, reads=planned.reads),
+        dataclasses.replace(request, provenance=provenance),
         planned.source,
         planned.target,
         settled=settled,
@@ -216,7 +219,7 @@ def _settle(
     sides = catalog.contents(
         {one for conflict, take in taken if take is not None if (one := _side(conflict, take)) is not None}
     )
-    read = {conflict.key for conflict in conflicts if conflict.kind is ConflictKind.READ_CHANGED}
+    read = {conflict.key for conflict in conflicts if _is_about_reads(conflict, request.reads or {})}
     for conflict, take in taken:
         if conflict.key in read:
             if take is not None:
@@ -235,6 +238,11 @@ def _settle(
         settled.append(Settled(key=conflict.key, source=conflict.source, target=conflict.target, entry=entry))
         how.append(SettledHow(key=conflict.key, how=take or "combined"))
     return tuple(settled), tuple(how), tuple(why_not)
+
+
+def _is_about_reads(conflict: Conflict, read: Mapping[Key, str | None]) -> bool:
+    """Whether what the source read of a key is not what the target has: no choice between tables helps there."""
+    return conflict.kind is ConflictKind.READ_CHANGED or read.get(conflict.key, conflict.target) != conflict.target
 
 
 def _side(conflict: Conflict, take: Take) -> str | None:
