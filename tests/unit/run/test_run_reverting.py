@@ -12,6 +12,7 @@ import pytest
 from dbt.adapters.lakehouse.catalog.model import Key, RefKind, RunStatus
 from dbt.adapters.lakehouse.errors import (
     ConfigError,
+    ConflictError,
     HeadMoved,
     InvalidRef,
     NotInLake,
@@ -332,6 +333,38 @@ def test_a_reset_moves_the_branch_and_back(shop: Shop) -> None:
     assert shop.reset("main", "main").commit is None
     with pytest.raises(HeadMoved, match="moved from"):
         shop.reset("main", first, expected=first)
+
+
+def test_a_run_at_work_does_not_bring_back_what_a_reset_took(shop: Shop) -> None:
+    first = shop.run(t1="SELECT 1 AS a")
+    second = shop.run(t1="SELECT 2 AS a")
+
+    def build(run: LakeRun) -> LakeRun:
+        with contextlib.closing(run.session()) as session:
+            place = Name(database="lake", schema="s", name="t9")
+            session.build(Build(name=place, sql="SELECT 9 AS a", node="model.shop.t9"))
+        return run
+
+    failed = build(shop._open_run())
+    failed.fail("a test failed", {})
+    again = build(shop._open_run(continues=failed.request.id))
+    at_work = build(shop._open_run())
+    shop.reset("main", first)
+    for run in (at_work, again):
+        with pytest.raises(ConflictError, match="was reset while run"):
+            run.publish({})
+        assert (shop.head(), shop.rows("t1")) == (first, [1])
+    build(shop._open_run()).publish({})
+    assert (shop.names(), shop.rows("t1")) == ({"t1", "t9"}, [1])
+    # By a new commit, as on a protected branch, the run's own changes find their place.
+    shop.reset("main", second)
+    shop.catalog.protect("main", True)
+    at_work = build(shop._open_run())
+    continued = build(shop._open_run(continues=failed.request.id))
+    shop.reset("main", first)
+    at_work.publish({})
+    assert (shop.names(), shop.rows("t1")) == ({"t1", "t9"}, [1])
+    continued.fail("enough", {})
 
 
 def test_a_protected_branch_goes_back_by_a_new_commit(shop: Shop) -> None:

@@ -30,6 +30,7 @@ from dbt.adapters.lakehouse.catalog.model import (
 from dbt.adapters.lakehouse.catalog.refs import is_run_name, short
 from dbt.adapters.lakehouse.errors import ConfigError, Guarded, HeadMoved, TaintedError
 from dbt.adapters.lakehouse.run import guards, reads
+from dbt.adapters.lakehouse.run.rewriting import refuse_if_reset
 from dbt.adapters.lakehouse.run.values import Merged, MergeRequest, NotSettled, Refusal, SettledHow, Take
 from dbt.adapters.lakehouse.settings import LakeSettings
 

@@ -27,7 +27,14 @@ from dbt.adapters.lakehouse.catalog.model import (
     content_id,
 )
 from dbt.adapters.lakehouse.catalog.refs import short, suggestion
-from dbt.adapters.lakehouse.errors import HeadMoved, InvalidRef, LakehouseError, RefNotFound, TaintedError
+from dbt.adapters.lakehouse.errors import (
+    ConflictError,
+    HeadMoved,
+    InvalidRef,
+    LakehouseError,
+    RefNotFound,
+    TaintedError,
+)
 from dbt.adapters.lakehouse.run.going_back import ResetRequest, Reverted
 from dbt.adapters.lakehouse.run.provenance import State
 
@@ -129,6 +136,33 @@ def _was_shown(catalog: Catalog, head: str, commit: str) -> bool:
         last = page[-1]
         at = last.parents[0] if last.parents and last.time >= wanted.time else None
     return False
+
+
+def refuse_if_reset(catalog: Catalog, run: str, branch: str, head: str) -> None:
+    """Raise ``ConflictError`` if what a run started from is no longer part of the branch (at ``head``) that it is to go to.
+
+    Merging it would bring back what was taken from the branch meanwhile: the run's branch has it, and the branch's new history
+    does not say that it went.
+    """
+    record = catalog.run(run)
+    started = record
+    while started is not None:
+        if started.base == head or _leads_to(catalog, head, started.base):
+            return
+        started = catalog.run(started.continues) if started.continues else None
+    if record is not None:
+        raise ConflictError(
+            f"branch {branch!r} was reset while run {short(run)} was working: {short(record.base)}, from which the run started, "
+            f"is no longer in its history. Nothing was published; what the run built is on branch {record.branch!r}. Run again "
+            f"to build on the head {short(head)}"
+        )
+
+
+def _leads_to(catalog: Catalog, head: str, commit: str) -> bool:
+    try:
+        return catalog.resolve(f"{head}@{commit}").id == commit
+    except RefNotFound:
+        return False
 
 
 def id_of(entry: Entry | None) -> str | None:
