@@ -115,6 +115,22 @@ def test_import_appends_and_replaces_only_when_told(folder: Folder) -> None:
     assert folder.json("query", "select * from raw.t order by n", "--ref", "main~1") == rows
 
 
+def test_an_import_goes_to_a_protected_branch_by_a_merge_alone(folder: Folder) -> None:
+    folder.write("a.csv", "x\n1\n")
+    folder.start("import", "raw.a", "a.csv")
+    folder.start("branch", "protect", "main")
+    heads = folder.heads()
+    for more in (["--append"], ["--replace"]):
+        message = folder.error("import", "raw.a", "a.csv", *more)
+        assert (
+            "branch 'main' is protected and changes by merges alone; import to another one (--branch NAME)" in message
+        )
+    assert folder.heads() == heads
+    folder.start("import", "raw.a", "a.csv", "--append", "--branch", "loads")
+    folder.start("merge", "loads", "--into", "main")
+    assert folder.json("query", "select count(*) as n from raw.a", "--ref", "main") == [{"n": 2}]
+
+
 def test_import_of_json_and_parquet_by_glob(folder: Folder) -> None:
     folder.write("d/1.jsonl", '{"id": 1, "tags": ["a", "b"], "at": {"x": 1.5}}\n')
     folder.write("d/2.jsonl", '{"id": 2, "tags": [], "at": null}\n')

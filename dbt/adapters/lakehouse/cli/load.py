@@ -22,7 +22,14 @@ from dbt.adapters.lakehouse.cli.output import DIM, ID, NAME
 from dbt.adapters.lakehouse.cli.progress import reading
 from dbt.adapters.lakehouse.cli.sources import CsvDialect, Source
 from dbt.adapters.lakehouse.cli.words import duration, plural, size
-from dbt.adapters.lakehouse.errors import ConfigError, LakehouseError, MergeConflict, NotInLake, SqlError
+from dbt.adapters.lakehouse.errors import (
+    ConfigError,
+    LakehouseError,
+    MergeConflict,
+    NotInLake,
+    RefProtected,
+    SqlError,
+)
 
 if TYPE_CHECKING:
     from dbt.adapters.lakehouse.lake.base import Built, Lake, Session
@@ -91,13 +98,20 @@ def import_files(
     )
     started = time.perf_counter()
     lake = cli.lake(create=True)
-    is_new = not _exists(lake, wish.branch)
+    is_new = not _exists(lake, wish)
     built, commit = _import(cli, lake, wish, is_new=is_new)
     _report(cli, wish, built, commit, time.perf_counter() - started, is_new=is_new)
 
 
-def _exists(lake: Lake, branch: str) -> bool:
-    return any(ref.name == branch for ref in lake.catalog.refs(RefKind.BRANCH))
+def _exists(lake: Lake, wish: Import) -> bool:
+    """Whether the branch is there. Raises ``RefProtected``: files that nobody looked at are no merge."""
+    branch = next((ref for ref in lake.catalog.refs(RefKind.BRANCH) if ref.name == wish.branch), None)
+    if branch is not None and branch.protected:
+        raise RefProtected(
+            f"branch {branch.name!r} is protected and changes by merges alone; import to another one (--branch NAME), look at "
+            f"it, and `lakehouse merge NAME --into {branch.name}`"
+        )
+    return branch is not None
 
 
 def _import(cli: Cli, lake: Lake, wish: Import, *, is_new: bool) -> tuple[Built, Commit | None]:
