@@ -287,12 +287,14 @@ class Moved:
 class RunMemory:
     """What a run remembers of what it read: the commit it started from (None before it looked), the commits that other refs
     led to when it first read them, the statements its sessions begin with, and the batches that wait to be joined.
+    ``reads``: of a serializable run, the names of what each node read.
     """
 
     base: str | None = None
     others: Mapping[str, str] = field(default_factory=dict)
     definitions: tuple[str, ...] = ()
     staged: tuple[str, ...] = ()
+    reads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
