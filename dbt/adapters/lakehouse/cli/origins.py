@@ -59,7 +59,7 @@ def _made_by(catalog: Catalog, commit: Commit, relation: str, ref: str, content:
 def print_origin(cli: Cli, commit: Commit) -> None:
     """The lines of ``show`` about how a commit came about."""
     for label, *cells in _lines(commit.provenance):
-        cli.out.line((f"{label:<7}", DIM), *cells)
+        cli.out.line((f"{label:<6} ", DIM), *cells)
 
 
 def _lines(said: Mapping[str, Any]) -> Iterator[tuple[str, *tuple[Cell, ...]]]:
