@@ -87,3 +87,10 @@ def test_what_a_node_says_of_its_reuse() -> None:
 def test_what_is_no_right_reuse_is_told(said: Any) -> None:
     with pytest.raises(ConfigError, match="'reuse'"):
         demands.reuse({"reuse": said})
+
+
+def test_what_a_model_lets_pass() -> None:
+    assert demands.allow({}) == demands.allow({"allow_takeover": False}) == ()
+    assert demands.allow({"allow_schema_change": True, "allow_takeover": True}) == ("owner", "schema")
+    with pytest.raises(ConfigError, match="'allow_takeover' is 'yes'; true or false is right"):
+        demands.allow({"allow_takeover": "yes"})

@@ -9,8 +9,10 @@ import pytest
 
 from dbt.adapters.lakehouse.errors import ConfigError
 from dbt.adapters.lakehouse.profile import (
+    allowed,
     from_branch,
     git_branch,
+    isolation,
     lake_settings,
     publish_conflict,
     publish_mode,
@@ -18,7 +20,7 @@ from dbt.adapters.lakehouse.profile import (
     target_branch,
     validate,
 )
-from dbt.adapters.lakehouse.settings import PublishConflict, PublishMode
+from dbt.adapters.lakehouse.settings import Isolation, PublishConflict, PublishMode
 
 
 def profile(**keys: Any) -> dict[str, Any]:
@@ -331,3 +333,25 @@ def test_importing_it_is_cheap() -> None:
     script = f"import sys, dbt.adapters.lakehouse.profile; print([m for m in {heavy!r} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_what_guards_let_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LAKEHOUSE_ALLOW", raising=False)
+    assert allowed(profile()) == frozenset()
+    assert allowed(profile(allow="owner")) == {"owner"}
+    assert allowed(profile(allow=["owner", "schema"])) == {"owner", "schema"}
+    monkeypatch.setenv("LAKEHOUSE_ALLOW", "schema, owner")
+    assert allowed(profile()) == {"owner", "schema"}
+    monkeypatch.setenv("LAKEHOUSE_ALLOW", "")
+    assert allowed(profile(allow="owner")) == frozenset()
+    monkeypatch.setenv("LAKEHOUSE_ALLOW", "all")
+    with pytest.raises(ConfigError, match="LAKEHOUSE_ALLOW is 'all'; known values: owner, schema"):
+        allowed(profile())
+
+
+def test_isolation_is_about_what_is_published_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LAKEHOUSE_PUBLISH", raising=False)
+    assert isolation(profile()) is Isolation.SNAPSHOT
+    assert isolation(profile(isolation="serializable", publish="manual")) is Isolation.SERIALIZABLE
+    with pytest.raises(ConfigError, match="let publish be on_success, or isolation snapshot"):
+        isolation(profile(isolation="serializable", publish="each_node"))

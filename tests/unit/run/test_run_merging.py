@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import pytest
 
 from dbt.adapters.lakehouse.catalog.model import ConflictKind, Key, RefKind
-from dbt.adapters.lakehouse.errors import ConfigError, Guarded, HeadMoved, RefNotFound, TaintedError
+from dbt.adapters.lakehouse.errors import ConfigError, Guarded, HeadMoved, RefNotFound, RefProtected, TaintedError
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
 from dbt.adapters.lakehouse.run.lifecycle import LakeRun
 from dbt.adapters.lakehouse.run.values import Build, Merged, MergeRequest, Name
+from dbt.adapters.lakehouse.settings import PublishMode
 
 OpenRun = Callable[..., LakeRun]
 T, U = Key("s", "t"), Key("s", "u")
@@ -307,3 +309,48 @@ def test_a_dry_run_tells_of_taint_and_a_merge_is_refused(lake: EmbeddedLake, ope
     assert head(lake) == before
     assert merge(lake, accept_tainted=True).commit
     assert rows(lake) == [1]
+
+
+# each node for itself
+
+
+def test_nodes_that_are_visible_at_once_are_guarded_one_by_one(
+    lake: EmbeddedLake, write: Write, open_run: OpenRun
+) -> None:
+    write("main", "select 1 as id")
+    table = Name(database="lake", schema="s", name="t")
+    other = Build(name=table, sql="select 2 as id", node="model.crm.t")
+    live = open_run(publish=PublishMode.EACH_NODE)
+    session = live.session()
+    before = head(lake)
+    with pytest.raises(Guarded, match=r"writing to branch 'main' is refused: s\.t: model\.shop\.t wrote it"):
+        session.build(other)
+    assert head(lake) == before
+    session.build(dataclasses.replace(other, provenance={"allow": ["owner"]}))
+    session.build(dataclasses.replace(other, sql="select 3 as id"))
+    session.close()
+    assert rows(lake) == [3]
+    allowed = open_run(publish=PublishMode.EACH_NODE, allow=frozenset({"owner"})).session()
+    allowed.build(dataclasses.replace(other, node="model.shop.t"))
+    allowed.close()
+    assert rows(lake) == [2]
+
+
+def test_protected_branches_take_merges_alone(lake: EmbeddedLake, write: Write, open_run: OpenRun) -> None:
+    write("main", "select 1 as id")
+    lake.catalog.protect("main", True)
+    before = head(lake)
+    with pytest.raises(RefProtected, match="with publish: each_node every node is written to it"):
+        open_run(publish=PublishMode.EACH_NODE, command="dbt build").session()
+    statement = open_run(publish=PublishMode.EACH_NODE, command="dbt").session()
+    assert statement.execute("select id from s.t").rows == [(1,)]
+    with pytest.raises(RefProtected, match="changes by merges alone; commit to a branch of your own and merge that"):
+        statement.execute("insert into s.t values (2)")
+    statement.close()
+    with pytest.raises(RefProtected):
+        lake.catalog.assign("main", "main~1", expected=before)
+    with pytest.raises(RefProtected):
+        lake.catalog.delete_ref("main", expected=before)
+    assert head(lake) == before
+    write("main", "select 2 as id")
+    assert rows(lake) == [2]
