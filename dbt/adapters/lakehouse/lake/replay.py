@@ -162,10 +162,12 @@ def _steps(commit: Commit, changes: Iterable[Change], database: str) -> Iterator
     if said.get("statement") is not None:
         yield Step(keys=keys, statement=said["statement"], **around)
     elif said.get("recalled"):
+        recipes = {Key(*one["relation"]): one for one in unpacked(said["recipes"])} if "recipes" in said else {}
         for change in changes:
-            yield _recalled(change.key, said["recalled"].get(str(change.key)) or {}, around, database)
+            needs = _needs((said["recalled"].get(str(change.key)) or {}).get("inputs") or {})
+            yield _recalled(change.key, recipes.get(change.key), {**around, "needs": needs}, database)
     elif said.get("mode") == "batches":
-        builds = tuple(unpacked(said["recipes"], database)) if "recipes" in said else ()
+        builds = tuple(build_of(one, database) for one in unpacked(said["recipes"])) if "recipes" in said else ()
         yield Step(keys=keys, builds=builds, taken=None if builds else STAGED, **around)
     else:
         recipe = whole(said)
@@ -176,12 +178,11 @@ def _steps(commit: Commit, changes: Iterable[Change], database: str) -> Iterator
         )
 
 
-def _recalled(key: Key, said: Mapping[str, Any], around: dict[str, Any], database: str) -> Step:
+def _recalled(key: Key, recipe: Mapping[str, Any] | None, around: dict[str, Any], database: str) -> Step:
     """One of the tables that a commit put in place at once."""
-    around = {**around, "node": said.get("node")}
-    if "recipe" not in said:
+    if recipe is None:
         return Step(keys=(key,), taken=UNKNOWN, **around)
-    return _made((key,), said["recipe"], around, database)
+    return _made((key,), recipe, {**around, "node": recipe.get("node")}, database)
 
 
 def _made(keys: tuple[Key, ...], recipe: Mapping[str, Any], around: dict[str, Any], database: str) -> Step:

@@ -86,8 +86,8 @@ def rerun(
 ) -> Rerun:
     """Do a past run again and compare. ``database`` is what SQL calls the lake; ``tell`` hears what is being done.
 
-    Raises ``RefNotFound`` if the run is gone, ``Collected`` if what it saw is, ``ConflictError`` while it is at work, ``RefExists`` if the
-    branch exists. What a step raises is part of the result.
+    Raises ``RefNotFound`` if the run is gone, ``Collected`` if what it saw is, ``ConflictError`` while it is at work,
+    ``RefExists`` if the branch exists. What a step raises is part of the result.
     """
     # Imported late: comparing is the last thing, and the steps may not come to it.
     from dbt.adapters.lakehouse.lake.retold import Teller

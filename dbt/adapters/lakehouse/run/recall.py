@@ -41,6 +41,7 @@ class _Recalling:
         self._puts: dict[Key, Entry] = {}
         self._seen: dict[Key, str | None] = {}
         self._nodes: dict[str, Any] = {}
+        self._builds: list[Build] = []
 
     def look_up(self, wishes: Sequence[Wish]) -> None:
         """Read what stands at the names of all wishes, at once."""
@@ -90,8 +91,8 @@ class _Recalling:
                 "reused": reused,
                 "inputs": dict(entry.inputs),
                 **({"allow": build.provenance["allow"]} if "allow" in build.provenance else {}),
-                "recipe": recipe.whole_recipe(build),
             }
+            self._builds.append(build)
         assert attempt.reused is not None
         return Recalled(reused=attempt.reused, placed=placed)
 
@@ -124,4 +125,5 @@ class _Recalling:
         puts += self._puts.items()
         count = len(self._puts)
         message = f"Reuse {next(iter(self._puts))}" if count == 1 else f"Reuse {count} tables"
-        self._run.commit(puts, message, {"recalled": self._nodes}, seen=self._seen)
+        provenance = {"recalled": self._nodes, "recipes": recipe.packed(self._builds)}
+        self._run.commit(puts, message, provenance, seen=self._seen)

@@ -56,14 +56,15 @@ def view_recipe(view: View, setup: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def packed(builds: Iterable[Build]) -> str:
-    """Many builds that say nearly the same (batches), as text."""
+    """Whole recipes of many builds as one text: code that is nearly the same (batches), or of no interest for itself."""
     text = json.dumps([whole_recipe(build) for build in builds], ensure_ascii=False)
-    return base64.b85encode(zlib.compress(text.encode())).decode()
+    return base64.b64encode(zlib.compress(text.encode(), 1)).decode()
 
 
-def unpacked(text: str, database: str) -> list[Build]:
+def unpacked(text: str) -> list[dict[str, Any]]:
     """The inverse of ``packed``."""
-    return [build_of(said, database) for said in json.loads(zlib.decompress(base64.b85decode(text)))]
+    found: list[dict[str, Any]] = json.loads(zlib.decompress(base64.b64decode(text)))
+    return found
 
 
 def whole(provenance: Mapping[str, Any]) -> dict[str, Any] | None:
