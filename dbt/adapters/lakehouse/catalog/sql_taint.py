@@ -59,7 +59,7 @@ def suspects(
     entries = load(connection, contents)
     tables = {one.metadata_location for one in entries.values() if isinstance(one, TableEntry)}
     writers = {location: run for location, run in sql_locations.unproven(connection, tables).items() if run in bad}
-    tracer = Tracer(steps, entries, writers, bad, records)
+    tracer = Tracer(steps, entries, writers, bad)
     found = [one for key, content in sorted(brought.items()) if (one := tracer.suspect(key, content)) is not None]
     if found:
         records.update(_who_may_vouch(connection, carried, acting))

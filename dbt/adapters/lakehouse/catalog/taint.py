@@ -1,8 +1,8 @@
 """What runs that did not pass wrote, and who vouches for it (invariant 6). Pure.
 
 An entry is tainted if it still stands where a merge would bring it from, and a run wrote it that did not pass; or somebody
-else let its files stand there (a clone, a rename, a step back); or it was made from a tainted one by a statement or an append
-that did not build its node again. What was overwritten or dropped since does not count.
+else let its files stand there (a clone, a rename, a step back); or it was made from a tainted one, by a statement or an
+append. What was overwritten or dropped since does not count, nor a table without a node that a run which passed wrote to.
 
 A run R vouches for it if R passed, began with a state that held it, ended with a state that holds it (or what was made of it)
 and that travels along, and
@@ -100,13 +100,11 @@ class Tracer:
         entries: Mapping[str, Entry],
         writers: Mapping[str, str],
         bad: Collection[str],
-        records: Mapping[str, RunRecord],
     ) -> None:
         self._steps = steps
         self._entries = entries
         self._writers = writers
         self._bad = bad
-        self._records = records
 
     def suspect(self, key: Key, content: str | None) -> Suspect | None:
         """Who is to be suspected of what stands at a key; None if nobody."""
@@ -120,11 +118,11 @@ class Tracer:
                 commit, run = found
                 return Suspect(key=key, commit=commit, run=run, node=self._node(content), contents=tuple(contents))
             first = placed[-1]
-            if first.before is None or not self._goes_on(first):
+            steps = [step for step in steps if step.generation < first.generation]
+            if first.before is None or not self._goes_on(first, steps):
                 return None
             content = first.before
             contents.append(content)
-            steps = [step for step in steps if step.generation < first.generation]
         return None
 
     def _placed(self, placed: Sequence[Step], content: str | None) -> tuple[str, str] | None:
@@ -137,7 +135,7 @@ class Tracer:
         writer = self._writers.get(entry.metadata_location) if isinstance(entry, TableEntry) else None
         return (placed[-1].commit, writer) if writer is not None else None
 
-    def _goes_on(self, step: Step) -> bool:
+    def _goes_on(self, step: Step, earlier: Sequence[Step]) -> bool:
         """Whether a step made of a table what it put in its place, rather than to overwrite it."""
         before, after = self._entry(step.before), self._entry(step.after)
         if not (isinstance(before, TableEntry) and isinstance(after, TableEntry)):
@@ -146,9 +144,10 @@ class Tracer:
             return False
         if _reuses(step):
             return False
-        if step.run is None:
+        if step.run is None or after.node is not None:
             return True
-        return after.node is not None and after.node not in passing_nodes(self._records.get(step.run))
+        # What a hook adds to a table of nobody's, that hook answers for; not for what its own run brought there.
+        return any(one.run == step.run for one in earlier if one.after == step.before)
 
     def _entry(self, content: str | None) -> Entry | None:
         return self._entries.get(content) if content is not None else None
@@ -161,7 +160,7 @@ class Tracer:
 def _reuses(step: Step) -> bool:
     """Whether a commit put there what had been made before of the same code and inputs."""
     recalled = step.said.get("recalled")
-    return bool(step.said.get("reused")) or (isinstance(recalled, Mapping) and str(step.key) in recalled)
+    return step.said.get("reused") is not None or (isinstance(recalled, Mapping) and str(step.key) in recalled)
 
 
 def tainted_message(source: str, target: str, suspects: Iterable[Suspect], records: Mapping[str, RunRecord]) -> str:
