@@ -77,6 +77,13 @@ def test_what_comes_and_goes_has_no_owner_to_lose() -> None:
         ("FLOAT", "DOUBLE"),
         ("DECIMAL(10,2)", "DECIMAL(12,2)"),
         ("VARCHAR", "VARCHAR"),
+        ("INTEGER[]", "BIGINT[]"),
+        ("MAP(VARCHAR, INTEGER[])", "MAP(VARCHAR, BIGINT[])"),
+        ("STRUCT(a INTEGER)", "STRUCT(b VARCHAR, A BIGINT)"),
+        (
+            'STRUCT("a, b" DECIMAL(4,2), c STRUCT(d INTEGER))[]',
+            'STRUCT("a, b" DECIMAL(8,2), c STRUCT(d BIGINT, e DATE))[]',
+        ),
     ],
 )
 def test_wider_types_pass(before: str, after: str) -> None:
@@ -95,6 +102,12 @@ def test_wider_types_pass(before: str, after: str) -> None:
         ("DECIMAL(10,2)", "DECIMAL(10,3)"),
         ("DECIMAL(12,2)", "DECIMAL(10,2)"),
         ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE"),
+        ("INTEGER", "INTEGER[]"),
+        ("STRUCT(a INTEGER, b DATE)", "STRUCT(a INTEGER)"),
+        ("STRUCT(a INTEGER)", "STRUCT(a VARCHAR)"),
+        ("STRUCT(a INTEGER)", "MAP(VARCHAR, INTEGER)"),
+        ("MAP(VARCHAR, BIGINT)", "MAP(VARCHAR, INTEGER)"),
+        ("ENUM('a', 'b')", "VARCHAR"),
     ],
 )
 def test_other_types_do_not(before: str, after: str) -> None:

@@ -26,6 +26,7 @@ _VERSION = re.compile(r"v[0-9A-Za-z_]+")
 _HASH = re.compile(r"[0-9a-f]{10}")
 _SIGNED = {"TINYINT": 7, "SMALLINT": 15, "INTEGER": 31, "BIGINT": 63}
 _UNSIGNED = {"UTINYINT": 8, "USMALLINT": 16, "UINTEGER": 32}
+_FIELD = re.compile(r'("(?:[^"]|"")*"|\S+) (.+)')
 _DECIMAL = re.compile(r"DECIMAL\((\d+),\s*(\d+)\)")
 
 
@@ -78,7 +79,42 @@ def widens(before: str, after: str) -> bool:
     if (before, after) == ("FLOAT", "DOUBLE"):
         return True
     old, new = _DECIMAL.fullmatch(before), _DECIMAL.fullmatch(after)
-    return old is not None and new is not None and old[2] == new[2] and int(old[1]) <= int(new[1])
+    if old is not None and new is not None:
+        return old[2] == new[2] and int(old[1]) <= int(new[1])
+    return _widens_inside(before, after)
+
+
+def _widens_inside(before: str, after: str) -> bool:
+    """The same of nested types: their parts may widen, and structs have more of them."""
+    if before.endswith("[]") and after.endswith("[]"):
+        return widens(before[:-2], after[:-2])
+    for kind in ("STRUCT(", "MAP("):
+        if all(text.startswith(kind) and text.endswith(")") for text in (before, after)):
+            old, new = _parts(before[len(kind) : -1]), _parts(after[len(kind) : -1])
+            if kind == "MAP(":
+                return len(old) == len(new) and all(map(widens, old, new))
+            fields = dict(map(_field, new))
+            return all(name in fields and widens(said, fields[name]) for name, said in map(_field, old))
+    return False
+
+
+def _parts(text: str) -> list[str]:
+    """What commas separate that stand neither in parentheses nor in quotes."""
+    parts, depth, quoted = [""], 0, False
+    for character in text:
+        quoted ^= character == '"'
+        depth += 0 if quoted else (character == "(") - (character == ")")
+        if character == "," and not (depth or quoted):
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]
+
+
+def _field(text: str) -> tuple[str, str]:
+    """Name, its case aside, and type of a struct's field."""
+    match = _FIELD.fullmatch(text)
+    return (match[1].strip('"').lower(), match[2]) if match is not None else (text, "")
 
 
 def allowed_by(provenance: Mapping[str, Any], key: Key) -> Collection[str]:
