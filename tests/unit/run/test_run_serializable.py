@@ -9,6 +9,7 @@ import pytest
 
 from dbt.adapters.lakehouse.catalog.model import ConflictKind, RunStatus
 from dbt.adapters.lakehouse.errors import MergeConflict
+from dbt.adapters.lakehouse.executors.local import LocalExecutor
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
 from dbt.adapters.lakehouse.run.lifecycle import LakeRun
 from dbt.adapters.lakehouse.run.session import RunSession
@@ -179,6 +180,36 @@ def test_a_run_that_goes_on_answers_for_what_the_first_one_read(
     build(retry, "u", "select 1 as id")
     assert [str(conflict.key) for conflict in refused(retry).conflicts] == ["s.raw"]
     assert lake.catalog.lookup(lake.catalog.resolve("main").id, []) == {}
+
+
+def test_what_read_what_moved_can_be_run_again(lake: EmbeddedLake, open_run: OpenRun, serializable: OpenRun) -> None:
+    run = serializable()
+    build(run, "t", "select * from s.raw")
+    build(run, "u", "select 1 as id")
+    move(open_run)
+    moved = run.moved()
+    assert moved is not None
+    assert list(moved.conflicts) == ["s.raw"]
+    assert moved.read["model.shop.t"] == ("s.raw",)
+    run.rebase(moved.head, ["model.shop.t"])
+    build(run, "t", "select * from s.raw")
+    assert run.publish() is not None
+    assert (rows(lake, "t"), rows(lake, "u")) == ([7], [1])
+
+
+def test_a_run_that_is_taken_up_elsewhere_remembers_what_it_read(
+    lake: EmbeddedLake, open_run: OpenRun, serializable: OpenRun
+) -> None:
+    run = serializable()
+    build(run, "t", "select 1 as id")
+    session = run.session("test.shop.count")
+    session.execute("select count(*) from s.raw")
+    session.close()
+    move(open_run)
+    executor = LocalExecutor(lake.settings)
+    again = LakeRun.resume(lake.catalog, executor, lake.settings, run.request, run.memory, owner="service:ann")
+    assert [str(conflict.key) for conflict in refused(again).conflicts] == ["s.raw"]
+    executor.close()
 
 
 def test_a_run_that_is_left_stays_serializable(lake: EmbeddedLake, open_run: OpenRun, serializable: OpenRun) -> None:

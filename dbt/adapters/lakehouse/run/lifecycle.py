@@ -159,6 +159,7 @@ class LakeRun:
             run._own = Snapshot(catalog, start)
         run._base = memory.base
         run.batches.recall(memory.staged)
+        run._read.update({node: set(names) for node, names in memory.reads.items()})
         return run
 
     def _head_of(self, record: RunRecord) -> str:
@@ -179,6 +180,7 @@ class LakeRun:
                 others={ref: snapshot.commit for ref, snapshot in self._others.items()},
                 definitions=self.definitions,
                 staged=self.batches.memory() if self.remembered_elsewhere else (),
+                reads={node: tuple(sorted(names)) for node, names in self._read.items()} if self.serializable else {},
             )
 
     @property
