@@ -6,11 +6,14 @@ import contextlib
 import errno
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from dbt.adapters.lakehouse.errors import ConfigError, StorageError
 from dbt.adapters.lakehouse.storage.base import LOCAL, StoredFile
+
+_FOLDERS_AT_ONCE = 8
 
 
 class LocalStorage:
@@ -94,14 +97,22 @@ class LocalStorage:
 
     def delete_files(self, uris: Sequence[str], *, below: str) -> None:
         """See Storage."""
-        folders = set()
+        # Imported late: what only reads need not pay.
+        from concurrent.futures import ThreadPoolExecutor
+
+        top, folders = self._path(below), defaultdict[str, list[str]](list)
+        for uri in uris:
+            folders[os.path.dirname(self._path(uri))].append(uri)  # noqa: PTH120
+        # A network's file system, above all, takes its time for each.
+        with ThreadPoolExecutor(_FOLDERS_AT_ONCE, "lakehouse-delete") as pool:
+            for done in [pool.submit(self._empty, folder, found, top) for folder, found in folders.items()]:
+                done.result()
+
+    def _empty(self, folder: str, uris: Sequence[str], top: str) -> None:
         for uri in uris:
             self.delete(uri)
-            folders.add(os.path.dirname(self._path(uri)))  # noqa: PTH120
-        top = self._path(below)
-        for folder in folders:
-            while folder.startswith(f"{top}/") and _remove_if_empty(folder):
-                folder = os.path.dirname(folder)  # noqa: PTH120
+        while folder.startswith(f"{top}/") and _remove_if_empty(folder):
+            folder = os.path.dirname(folder)  # noqa: PTH120
 
     def tidy(self, uri: str, before: float) -> int:
         """See Storage."""
