@@ -57,6 +57,11 @@ def prove(connection: sa.Connection, locations: Iterable[str]) -> None:
         connection.execute(_PROVE, {"locations": chunk})
 
 
+def prove_run(connection: sa.Connection, run: str) -> None:
+    """From now on something vouches for all that a run wrote, what it wrote on the way included."""
+    connection.execute(_PROVE_RUN, {"run": run})
+
+
 def take(connection: sa.Connection, live: Collection[str], now: str) -> None:
     """Mark all but the live ones as gone, for ever."""
     gone = [row[0] for row in connection.execute(_PRESENT) if row[0] not in live]
@@ -86,6 +91,7 @@ _FILE = sa.text("INSERT INTO locations (location, run) VALUES (:location, :run) 
 _RUNS = sa.text("SELECT DISTINCT run FROM locations WHERE run IS NOT NULL")
 _UNPROVEN = _many("SELECT location, run FROM locations WHERE location IN :locations AND run IS NOT NULL")
 _PROVE = _many("UPDATE locations SET run = NULL WHERE location IN :locations AND run IS NOT NULL")
+_PROVE_RUN = sa.text("UPDATE locations SET run = NULL WHERE run = :run")
 _PRESENT = sa.text("SELECT location FROM locations WHERE gone IS NULL")
 _TAKE = _many("UPDATE locations SET gone = :now, run = NULL WHERE location IN :locations")
 _TABLES = sa.text("SELECT id, json FROM contents WHERE kind = 'table'")

@@ -79,6 +79,8 @@ def merge(
         if not (wish.dry_run or result.conflicts):
             result = _carry_out(connection, contents, held, note, result, wish, theirs, suspects)
     if run is not None and not (wish.dry_run or result.conflicts):
+        if held.ref.run is None:
+            sql_locations.prove_run(connection, run)
         sql_runs.publish(connection, run, held.ref.name, result.commit.id if result.commit else None)
     return result
 

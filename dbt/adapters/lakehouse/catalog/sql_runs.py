@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from dbt.adapters.lakehouse.catalog.model import RunRecord, RunStatus, time_text
 from dbt.adapters.lakehouse.catalog.sql_states import chunks
-from dbt.adapters.lakehouse.catalog.taint import continued_by
+from dbt.adapters.lakehouse.catalog.taint import PASSED, continued_by
 from dbt.adapters.lakehouse.errors import ConflictError, InvalidRef
 
 if TYPE_CHECKING:
@@ -52,6 +52,16 @@ def newest(connection: sa.Connection, limit: int | None) -> list[RunRecord]:
 def heartbeat(connection: sa.Connection, run_id: str) -> None:
     """Move on the heartbeat of a run that is open; others have none."""
     connection.execute(_HEARTBEAT, {"id": run_id, "now": time_text(datetime.now(UTC)), "open": RunStatus.OPEN.value})
+
+
+def passed_among(connection: sa.Connection, ids: Iterable[str]) -> set[str]:
+    """Those of the runs that passed."""
+    passed = [status.value for status in PASSED]
+    return {
+        row[0]
+        for chunk in chunks(sorted(ids))
+        for row in connection.execute(_PASSED_AMONG, {"ids": chunk, "passed": passed})
+    }
 
 
 def begun_at(connection: sa.Connection, commits: Iterable[str]) -> list[RunRecord]:
@@ -137,6 +147,9 @@ _SAVE = sa.text(f"""
 """)
 _GET = sa.text(f"SELECT {_COLUMNS} FROM runs WHERE id = :id")
 _SOME = sa.text(f"SELECT {_COLUMNS} FROM runs WHERE id IN :ids").bindparams(sa.bindparam("ids", expanding=True))
+_PASSED_AMONG = sa.text("SELECT id FROM runs WHERE id IN :ids AND status IN :passed").bindparams(
+    sa.bindparam("ids", expanding=True), sa.bindparam("passed", expanding=True)
+)
 _BEGUN_AT = sa.text(f"SELECT {_COLUMNS} FROM runs WHERE base IN :commits").bindparams(
     sa.bindparam("commits", expanding=True)
 )

@@ -48,12 +48,11 @@ def suspects(
     ``brought`` is what the source holds where the target is to get it. ``acting`` is the run that is being published.
     """
     carried = only_in(nodes, source, target)
-    runs = {node.run for node in carried if node.run is not None} | ({acting} if acting else set())
+    runs = {node.run for node in carried if node.run is not None}
     unproven = sql_locations.unproven_runs(connection)
-    records = sql_runs.with_continued(connection, runs | unproven)
-    bad = {run for run in runs | unproven if not passed(run, records, acting)}
+    bad = (runs | unproven) - sql_runs.passed_among(connection, runs | unproven) - {acting}
     if not bad or not brought:
-        return [], records
+        return [], {}
     steps = _steps(connection, nodes, carried, brought)
     contents = {one for some in steps.values() for step in some for one in (step.before, step.after) if one is not None}
     entries = load(connection, contents)
@@ -61,10 +60,11 @@ def suspects(
     writers = {location: run for location, run in sql_locations.unproven(connection, tables).items() if run in bad}
     tracer = Tracer(steps, entries, writers, bad)
     found = [one for key, content in sorted(brought.items()) if (one := tracer.suspect(key, content)) is not None]
-    if found:
-        records.update(_who_may_vouch(connection, carried, acting))
-        found = _unvouched(connection, nodes, carried, found, records, acting)
-    return found, records
+    if not found:
+        return [], {}
+    records = _who_may_vouch(connection, carried, acting)
+    records.update(sql_runs.with_continued(connection, {*records, *(one.run for one in found)}))
+    return _unvouched(connection, nodes, carried, found, records, acting), records
 
 
 def _steps(
@@ -100,13 +100,12 @@ def _unvouched(
     nodes: Nodes,
     carried: Collection[Node],
     found: Collection[Suspect],
-    records: dict[str, RunRecord],
+    records: Mapping[str, RunRecord],
     acting: str | None,
 ) -> list[Suspect]:
     travels = {node.id for node in carried}
-    records.update(sql_runs.with_continued(connection, records))
     left = list(found)
-    for record in list(records.values()):
+    for record in records.values():
         if record.base not in travels or not passed(record.id, records, acting):
             continue
         ours = [
