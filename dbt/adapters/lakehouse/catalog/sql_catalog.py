@@ -200,6 +200,7 @@ class SqlCatalog:
         message: str,
         expected_target: str | None = None,
         expected_source: str | None = None,
+        expected_changes: Sequence[Change] | None = None,
         run: str | None = None,
         provenance: Mapping[str, Any] | None = None,
         dry_run: bool = False,
@@ -220,6 +221,7 @@ class SqlCatalog:
                 settled=settled,
                 reads=reads,
                 expected_source=expected_source,
+                expected_changes=expected_changes,
             )
             return sql_merge.merge(connection, self._contents, source, held, note, wish)
 
@@ -295,7 +297,7 @@ class SqlCatalog:
     def _refuse_tainted(self, connection: sa.Connection, to: str, commit: str, held: sql_refs.Held) -> None:
         """Raise ``TaintedError`` if moving a branch to a commit brought what is tainted there."""
         head = held.ref.commit
-        brought = {change.key: change.after for change in sql_states.difference(connection, head, commit)}
+        brought = sql_states.difference(connection, head, commit)
         nodes = sql_history.Nodes(connection)
         found = sql_taint.suspects(connection, self._contents.load, nodes, commit, head, brought, acting=None)
         sql_taint.refuse(*found, (to, held.ref.name))

@@ -51,6 +51,7 @@ class Wish:
     settled: Sequence[Settled] = ()
     reads: Mapping[Key, str | None] | None = None
     expected_source: str | None = None
+    expected_changes: Sequence[Change] | None = None
 
 
 def merge(
@@ -74,6 +75,7 @@ def merge(
         if not wish.accept_tainted:
             sql_taint.refuse(suspects, records, (source, held.ref.name))
         result = plan.result
+        _check_changes(held.ref.name, result, wish)
         if wish.fast_forward and bases == [ours] and not (suspects or result.conflicts):
             result = dataclasses.replace(result, fast_forward=True)
         if not (wish.dry_run or result.conflicts):
@@ -83,6 +85,15 @@ def merge(
             sql_locations.prove_run(connection, run)
         sql_runs.publish(connection, run, held.ref.name, result.commit.id if result.commit else None)
     return result
+
+
+def _check_changes(target: str, result: MergeResult, wish: Wish) -> None:
+    """Raise ``HeadMoved`` where the merge comes to something else than what was looked at."""
+    if wish.expected_changes is None or result.conflicts or set(wish.expected_changes) == set(result.changes):
+        return
+    others = {change.key for change in set(wish.expected_changes) ^ set(result.changes)}
+    names = ", ".join(str(key) for key in sorted(others)[:5])
+    raise HeadMoved(f"{target!r} changed meanwhile at {names}; look at what the merge comes to and merge again")
 
 
 def _passed_run_of(connection: sa.Connection, source: str) -> str | None:
@@ -96,10 +107,10 @@ def _passed_run_of(connection: sa.Connection, source: str) -> str | None:
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """What merging two commits comes to. ``brought`` is what the source holds wherever the target would get something."""
+    """What merging two commits comes to. ``brought`` are the keys at which the target would get something, on both sides."""
 
     result: MergeResult
-    brought: Mapping[Key, str | None]
+    brought: Sequence[Change]
 
 
 def _plan(
@@ -140,7 +151,8 @@ def _plan(
         conflicts=_explained(connection, contents, nodes, source, target, conflicts) if conflicts else (),
     )
     brought = {change.key for change in kept} | {conflict.key for conflict in found if conflict.key in left_out}
-    return _Plan(result=result, brought={key: theirs[key] for key in brought})
+    sides = [Change(key=key, before=ours[key], after=theirs[key]) for key in sorted(brought)]
+    return _Plan(result=result, brought=sides)
 
 
 def _carry_out(

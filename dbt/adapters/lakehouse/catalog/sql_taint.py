@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from dbt.adapters.lakehouse.catalog import sql_history, sql_locations, sql_runs, sql_states
 from dbt.adapters.lakehouse.catalog.graph import Node, is_ancestor, only_in
-from dbt.adapters.lakehouse.catalog.model import Entry, Key, RunRecord, TableEntry
+from dbt.adapters.lakehouse.catalog.model import Change, Entry, Key, RunRecord, TableEntry
 from dbt.adapters.lakehouse.catalog.taint import PASSED, Step, Suspect, Tracer, passed, tainted_message, vouches
 from dbt.adapters.lakehouse.errors import TaintedError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     import sqlalchemy as sa
 
@@ -39,13 +39,14 @@ def suspects(
     nodes: Nodes,
     source: str,
     target: str,
-    brought: Mapping[Key, str | None],
+    brought: Sequence[Change],
     *,
     acting: str | None,
 ) -> tuple[list[Suspect], dict[str, RunRecord]]:
     """Which of the entries that would be brought from one commit to another are tainted, and the runs that concerns.
 
-    ``brought`` is what the source holds where the target is to get it. ``acting`` is the run that is being published.
+    ``brought`` says what the target holds and the source holds instead, wherever that is to count. ``acting`` is the run that
+    is being published.
     """
     carried = only_in(nodes, source, target)
     runs = {node.run for node in carried if node.run is not None}
@@ -53,13 +54,15 @@ def suspects(
     bad = (runs | unproven) - sql_runs.passed_among(connection, runs | unproven) - {acting}
     if not bad or not brought:
         return [], {}
-    steps = _steps(connection, nodes, carried, brought)
-    contents = {one for some in steps.values() for step in some for one in (step.before, step.after) if one is not None}
-    entries = load(connection, contents)
+    steps = _steps(connection, nodes, carried, [change.key for change in brought])
+    # What stands on the target is not tainted; and it is most of what was there before.
+    held = {change.before for change in brought} | {None}
+    contents = {one for some in steps.values() for step in some for one in (step.before, step.after)} - held
+    entries = load(connection, [one for one in contents if one is not None])
     tables = {one.metadata_location for one in entries.values() if isinstance(one, TableEntry)}
     writers = {location: run for location, run in sql_locations.unproven(connection, tables).items() if run in bad}
     tracer = Tracer(steps, entries, writers, bad)
-    found = [one for key, content in sorted(brought.items()) if (one := tracer.suspect(key, content)) is not None]
+    found = [one for change in brought if (one := tracer.suspect(change.key, change.after)) is not None]
     if not found:
         return [], {}
     records = _who_may_vouch(connection, carried, acting)
