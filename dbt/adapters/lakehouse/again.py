@@ -84,12 +84,12 @@ class Again:
         self._rounds = 0
 
     def next_round(self) -> bool:
-        """Whether there are nodes to run again; they are in the task's queue then."""
+        """Whether there are nodes to run again; they are in the task's queue then. Else the run may be published already."""
         run = self._run_to_publish()
-        while run is not None and self._rounds < MOST:
+        while run is not None:
             try:
-                moved = run.moved()
-                if moved is None:
+                moved = self._look(run)
+                if moved is None or self._rounds == MOST:
                     return False
                 found = self.concerned(moved, self._standing())
                 if found.why:
@@ -107,6 +107,13 @@ class Again:
             self._prepare(found.nodes)
             return True
         return False
+
+    def _look(self, run: Run) -> Moved | None:
+        """What keeps the run from being published. Where no hooks follow, it is published at once, before others can be."""
+        hooks = (node for node in self._task.manifest.nodes.values() if node.resource_type == "operation")
+        if any("on-run-end" in hook.tags for hook in hooks):
+            return run.moved()
+        return run.publish_unless_moved(self._adapter.invocation.nodes)
 
     def _run_to_publish(self) -> Run | None:
         """The run, if it passed so far and is to be published."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,11 @@ class Invocation:
             if self._run is None:
                 self._run = self._open_lake().open_run(self._request())
             return self._run
+
+    @property
+    def nodes(self) -> Mapping[str, Any]:
+        """What became of the nodes that ended."""
+        return self._nodes
 
     @property
     def opened(self) -> Run | None:

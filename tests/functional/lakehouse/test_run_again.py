@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 from pathlib import Path
@@ -103,6 +104,26 @@ def test_what_is_in_conflict_runs_again_with_what_depends_on_it(race: Race) -> N
     with race.lake() as lake:
         made = [commit.message for commit in lake.catalog.log(newest.parents[1])]
     assert sum(message.endswith("shop.c") for message in made) == 1
+
+
+def test_commands_that_race_come_out_one_after_the_other(race: Race) -> None:
+    config = "{{ config(materialized='incremental', unique_key='who') }}"
+    count = "{% if is_incremental() %} (select count(*) from {{ this }}) {% else %} 0 {% endif %}"
+    race.models(
+        a=f"{config} select '{{{{ var('who') }}}}' as who, {count} as n", b="select max(n) as n from {{ ref('a') }}"
+    )
+    with contextlib.ExitStack() as stack:
+        # As many as may get in the way of one another without one of them giving up.
+        racers = [
+            stack.enter_context(race.start("run", "--vars", f"{{who: {who}}}", "--target-path", who)) for who in "wxyz"
+        ]
+        outcomes = [racer.wait() for racer in racers]
+    assert [outcome.code for outcome in outcomes] == [0, 0, 0, 0], outcomes
+    tables = race.tables()
+    assert sorted(who for who, _ in tables["shop.a"]) == ["w", "x", "y", "z"]
+    assert sorted(n for _, n in tables["shop.a"]) == [0, 1, 2, 3]
+    assert tables["shop.b"] == [(3,)]
+    assert race.branches() == ["main"]
 
 
 def test_without_it_the_run_fails_and_a_retry_goes_on_from_the_new_head(race: Race) -> None:

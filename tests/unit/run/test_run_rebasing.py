@@ -82,6 +82,23 @@ def test_what_is_kept_keeps_its_entry_and_its_provenance(raced: LakeRun, lake: E
     assert (record.status, record.base) == (RunStatus.PUBLISHED, head)
 
 
+def test_it_is_published_unless_the_target_moved(raced: LakeRun, lake: EmbeddedLake) -> None:
+    moved = raced.publish_unless_moved({"model.x": {"status": "success"}})
+    assert moved == raced.moved()
+    assert moved is not None
+    assert lake.runs()[0].status is RunStatus.OPEN
+    raced.rebase(moved.head, ["a", "b"])
+    build(raced, "a", "SELECT id FROM s.source")
+    assert raced.publish_unless_moved({"model.x": {"status": "success"}}) is None
+    (record,) = lake.runs()
+    assert (record.status, record.nodes) == (RunStatus.PUBLISHED, {"model.x": {"status": "success"}})
+    commit = raced.publish()
+    assert commit is not None
+    assert commit.id == record.published == lake.catalog.resolve("main").id
+    raced.fail("too late")
+    assert lake.runs()[0].status is RunStatus.PUBLISHED
+
+
 def test_it_starts_from_the_head_of_the_target_alone(raced: LakeRun, lake: EmbeddedLake, session: RunSession) -> None:
     moved = raced.moved()
     assert moved is not None

@@ -164,6 +164,10 @@ class Run(Protocol):
         """
         ...
 
+    def publish_unless_moved(self, nodes: Mapping[str, Any] | None = None) -> Moved | None:
+        """As ``publish``; but if the target moved under it, the run goes on, and what keeps it from being published is told."""
+        ...
+
     def moved(self) -> Moved | None:
         """What would keep the run from being published now; None if nothing does, or if it is not to be published."""
         ...

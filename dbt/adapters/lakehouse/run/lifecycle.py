@@ -411,7 +411,19 @@ class LakeRun:
         with self.span:
             return self._publish(nodes)
 
-    def _publish(self, nodes: Mapping[str, Any] | None) -> Commit | None:
+    def publish_unless_moved(self, nodes: Mapping[str, Any] | None = None) -> Moved | None:
+        """See ``lake.base.Run``."""
+        try:
+            self._publish(nodes, goes_on=True)
+        except MergeConflict:
+            moved = self.moved()
+            if moved is None:
+                raise
+            return moved
+        return None
+
+    def _publish(self, nodes: Mapping[str, Any] | None, *, goes_on: bool = False) -> Commit | None:
+        """``goes_on``: the run has not ended where it cannot be published."""
         self._settle()
         with self._lock:
             if self._record is not None and self._record.status is RunStatus.PUBLISHED:
@@ -421,8 +433,8 @@ class LakeRun:
                     self._vouch(nodes or {})
                 self._ended = True
                 return None
-            self._stop_heart()
             if self.request.publish is PublishMode.MANUAL:
+                self._stop_heart()
                 self._save(RunStatus.PASSED, nodes)
                 return None
             try:
@@ -431,11 +443,15 @@ class LakeRun:
                 self.catalog.save_run(self._record)
                 result = self._merge(self._record)
             except LakehouseError as error:
+                if goes_on:
+                    raise
+                self._stop_heart()
                 # A catalog that could not merge may be unable to write this down too; the first error is the one to tell.
                 with contextlib.suppress(LakehouseError):
                     self._save(RunStatus.FAILED, nodes, error=str(error))
                 raise
             # It is published now, whatever becomes of the bookkeeping.
+            self._stop_heart()
             with contextlib.suppress(LakehouseError):
                 self._save(
                     RunStatus.PUBLISHED, nodes, published=result.commit.id if result.commit is not None else None

@@ -247,6 +247,15 @@ def _add_runs(routes: APIRouter) -> None:
         held.close()
         return replies.document(Commit | None, commit)
 
+    @routes.post("/runs/{run_id}/publish_unless_moved", response_model=Moved | None, tags=["runs"])
+    def publish_unless_moved(request: Request, run_id: RunId, wish: wire.Publish) -> Response:
+        """End a run as passed, or tell what keeps it from being published; then it goes on."""
+        by, held = _held(request, run_id)
+        moved = held.once.do(by.key, lambda: held.publish_unless_moved(wish.nodes))
+        if moved is None:
+            held.close()
+        return replies.document(Moved | None, moved)
+
     @routes.post("/runs/{run_id}/moved", response_model=Moved | None, tags=["runs"])
     def moved(request: Request, run_id: RunId) -> Response:
         """What would keep a run from being published now."""

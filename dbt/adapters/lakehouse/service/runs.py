@@ -30,7 +30,7 @@ from dbt.adapters.lakehouse.run.asked import Asked, asked
 from dbt.adapters.lakehouse.run.lifecycle import LakeRun, is_dead, service_owner
 from dbt.adapters.lakehouse.run.session import RunSession
 from dbt.adapters.lakehouse.run.state import Snapshot, State
-from dbt.adapters.lakehouse.run.values import Built, Name, RunMemory, RunRequest
+from dbt.adapters.lakehouse.run.values import Built, Moved, Name, RunMemory, RunRequest
 from dbt.adapters.lakehouse.service.once import Once
 from dbt.adapters.lakehouse.service.policy import Principal
 from dbt.adapters.lakehouse.service.silence import Silence
@@ -185,6 +185,11 @@ class HeldRun:
         """End all sessions."""
         for session_id in list(self.sessions):
             self.close_session(session_id)
+
+    def publish_unless_moved(self, nodes: Mapping[str, Any]) -> Moved | None:
+        """See ``Run.publish_unless_moved``."""
+        self.check()
+        return self.run.publish_unless_moved(nodes)
 
     def rebase(self, head: str, again: Sequence[str]) -> None:
         """See ``Run.rebase``."""

@@ -78,6 +78,17 @@ class RemoteRun:
         )
         return commit
 
+    def publish_unless_moved(self, nodes: Mapping[str, Any] | None = None) -> Moved | None:
+        """See ``lake.base.Run``."""
+        if not self._opened:
+            return None
+        wish = wire.Publish(nodes=dict(nodes or {}))
+        path = f"{self._path}/publish_unless_moved"
+        moved: Moved | None = self._http.ask(path, wire.Publish, wish, Moved | None, key=uuid.uuid4().hex)
+        if moved is None:
+            self._heart.set()
+        return moved
+
     def moved(self) -> Moved | None:
         """See ``lake.base.Run``."""
         if not self._opened:
