@@ -83,10 +83,16 @@ IN_ORDER = {
 
 def test_what_is_in_conflict_runs_again_with_what_depends_on_it(race: Race) -> None:
     chain(race)
+    project, hook = (
+        race.read("dbt_project.yml"),
+        "create or replace table shop.ended as select count(*) as n from shop.a",
+    )
+    race.write({"dbt_project.yml": f'{project}on-run-end: "{hook}"\n'})
     with race.start("build", **race.holding) as process:
         race.held(process)
         race.on_main("insert into shop.source values (2)")
         race.meanwhile("run", "--select", "a")
+        race.on_main("drop table shop.ended")
         race.go(1)
         race.go(2)
         outcome = process.wait()
@@ -94,8 +100,9 @@ def test_what_is_in_conflict_runs_again_with_what_depends_on_it(race: Race) -> N
     assert "3 nodes are run again: main moved to" in outcome.output
     assert outcome.output.count("OK created sql table model shop.b") == 2
     assert outcome.output.count("OK created sql table model shop.c") == 1
-    assert race.tables() == IN_ORDER
-    assert sorted(results(race)) == ["a", "b", "c", "not_null_a_id", "tens"]
+    assert race.tables() == IN_ORDER | {"shop.ended": [(2,)]}
+    said = [name for name in results(race) if not name.startswith("shop-on-run-end")]
+    assert sorted(said) == ["a", "b", "c", "not_null_a_id", "tens"]
     assert {one["status"] for one in results(race).values()} <= {"success", "pass", "reused"}
     assert race.branches() == ["main"]
     newest, before = race.log()[:2]
