@@ -61,11 +61,15 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Log:
-    """What the catalog holds in the end. ``commits``: parents before children. ``runs``: status and merge commit."""
+    """What the catalog holds in the end. ``commits``: parents before children. ``runs``: status and merge commit.
+
+    ``collected`` are commits whose files may be gone.
+    """
 
     commits: Sequence[Row]
     heads: Mapping[str, str]
     runs: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
+    collected: frozenset[str] = frozenset()
 
     @cached_property
     def history(self) -> History:
@@ -120,7 +124,8 @@ def read_log(ask: Callable[[str], Sequence[Any]]) -> Log:
         for one, *parents, message, run in ask(_COMMITS)
     ]
     runs = {run: (status, merged) for run, status, merged in ask("SELECT id, status, published FROM runs")}
-    return Log(commits=commits, heads=dict(ask("SELECT name, commit_id FROM refs")), runs=runs)
+    collected = frozenset(one for (one,) in ask("SELECT id FROM commits WHERE collected IS NOT NULL"))
+    return Log(commits=commits, heads=dict(ask("SELECT name, commit_id FROM refs")), runs=runs, collected=collected)
 
 
 _COMMITS = "SELECT id, parent, merge_parent, message, run FROM commits ORDER BY generation, time"
@@ -146,6 +151,7 @@ def faults(
         *_wrong_merges(operations, log),
         *_miscounted(log, counters),
         *_leaked(operations, log),
+        *_missing(log),
     ]
     # Only then: what is not there at all cannot be put in order.
     return found or list(_out_of_order(operations, log, start))
@@ -234,6 +240,13 @@ def _leaked(operations: Sequence[Operation], log: Log) -> Iterator[Fault]:
             yield Fault("half", f"run {run} is {status} by {merged}, its merge is {row}")
 
 
+def _missing(log: Log) -> Iterator[Fault]:
+    """What a ref names must be there."""
+    for ref, head in log.heads.items():
+        if head in log.collected:
+            yield Fault("lost", f"{ref} is at {head}, which was collected")
+
+
 def _shown(operations: Sequence[Operation], log: Log) -> dict[str, set[str]]:
     """The commits that each ref, other than run branches, was seen at or brought to."""
     shown: dict[str, set[str]] = {ref: {head} for ref, head in log.heads.items() if not ref.startswith("run/")}
@@ -241,7 +254,7 @@ def _shown(operations: Sequence[Operation], log: Log) -> dict[str, set[str]]:
         result = operation.result or {}
         for ref, head in result.get("heads", {}).items():
             shown.setdefault(ref, set()).add(head)
-        head = result.get("commit") or result.get("head")
+        head = result.get("commit") or result.get("forward") or result.get("head")
         if head is not None and not operation.branch.startswith("run/"):
             shown.setdefault(operation.branch, set()).add(head)
     return shown
@@ -258,7 +271,9 @@ def _out_of_order(operations: Sequence[Operation], log: Log, start: Heads) -> It
     together = frozenset().union(*(step.finds for step in steps if len(step.finds) > 1))
     # What was killed and is in the log is there before the log is read.
     steps = [dataclasses.replace(step, end=last) if step.sure and step.end == inf else step for step in steps]
-    steps.append(Step(name="the end", begin=last + 1, finds={ref: log.heads.get(ref) for ref in refs}))
+    # The branch of a run that failed may have been collected.
+    ends = {ref: log.heads.get(ref) for ref in refs if ref in log.heads or not ref.startswith("run/")}
+    steps.append(Step(name="the end", begin=last + 1, finds=ends))
     by_ref: dict[str, list[Step]] = {}
     for step in steps:
         for ref in step.refs:
@@ -337,8 +352,19 @@ def _merge_steps(operation: Operation, log: Log) -> Iterator[Step]:
             yield _found(operation, {source: row.parents[1]})
     elif operation.refused == "head_moved":
         yield _test(operation, target, lambda head: head != operation.said["head"])
+    elif _moves_forward(operation, log):
+        move = Move(ref=target, before=operation.said["head"], after=source)
+        yield _step(operation, move=move, sure=operation.result is not None)
     elif operation.result is not None and not operation.refused and source in log.history:
         yield _test(operation, target, lambda head: _came_to(source, head, log) == operation.result["conflicts"])  # type: ignore[index]
+
+
+def _moves_forward(operation: Operation, log: Log) -> bool:
+    """Whether a merge moved its target forward, or, where that is not known, can have."""
+    source, head = operation.said["source"], operation.said.get("head")
+    if operation.result is not None:
+        return "forward" in operation.result
+    return bool(operation.said.get("forward")) and source != head and log.history.leads_to(source, head)
 
 
 def _came_to(source: str, head: str | None, log: Log) -> list[str] | None:
@@ -363,6 +389,8 @@ def _create_steps(operation: Operation, log: Log) -> Iterator[Step]:
     name, at = operation.branch, operation.said["at"]
     if operation.refused == "ref_exists":
         yield _test(operation, name, lambda head: head is not None)
+    elif operation.refused:
+        return  # what it was to start at was collected
     elif at in log.history:
         yield _step(operation, move=Move(ref=name, before=None, after=at), sure=operation.result is not None)
     elif operation.result is not None:
@@ -374,8 +402,9 @@ def _create_steps(operation: Operation, log: Log) -> Iterator[Step]:
 
 
 def _open_steps(operation: Operation, _log: Log) -> Iterator[Step]:
-    move = Move(ref=f"run/{operation.id}", before=None, after=operation.said["base"])
-    yield _step(operation, move=move, sure=operation.result is not None)
+    if not operation.refused:
+        move = Move(ref=f"run/{operation.id}", before=None, after=operation.said["base"])
+        yield _step(operation, move=move, sure=operation.result is not None)
 
 
 def _delete_steps(operation: Operation, _log: Log) -> Iterator[Step]:

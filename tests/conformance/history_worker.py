@@ -17,7 +17,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from dbt.adapters.lakehouse.catalog.model import (
     MergeResult,
     Put,
     RefKind,
+    Retention,
     RunRecord,
     RunStatus,
     ViewEntry,
@@ -36,11 +37,14 @@ from dbt.adapters.lakehouse.catalog.sql_catalog import SqlCatalog
 from dbt.adapters.lakehouse.errors import CatalogError, LakehouseError
 
 SHARED = ("main", "left", "right")
+ENOUGH = 500_000
+"""Bytes of history."""
 FLEETING = ("fleeting-0", "fleeting-1", "fleeting-2")
 GROUPS = [[Key("s", f"g{group}_a"), Key("t", f"g{group}_b"), Key("s", f"g{group}_c")] for group in range(3)]
 """Keys that are always written together, with one text."""
 COUNTERS = [Key("t", f"n{number}") for number in range(3)]
 """Keys that are raised by one from what was read."""
+RETENTION = Retention(history=timedelta(seconds=1), failed_runs=timedelta(seconds=1), grace=timedelta())
 
 
 def view(key: Key, text: str) -> ViewEntry:
@@ -61,21 +65,23 @@ class Worker:
         self._count = 0
         self._file = file.open("a", encoding="utf-8", buffering=1)
 
-    def work(self, until: float) -> None:
-        """Do this and that."""
+    def work(self, stop: Path) -> None:
+        """Do this and that until there is a file that says to stop."""
         acts: list[tuple[Callable[[], object], int]] = [
             (self.read, 3),
             (self.look_around, 2),
             (self.write_group, 4),
             (self.count_up, 4),
             (self.merge_shared, 4),
+            (self.move_forward, 2),
             (self.branch_and_merge, 2),
             (self.move, 1),
             (self.come_and_go, 3),
             (self.run, 2),
             (self.leak, 1),
+            (self.collect, 1),
         ]
-        while time.monotonic() < until:
+        while not stop.exists():
             act = self.chance.choices([act for act, _ in acts], [weight for _, weight in acts])[0]
             act()
         self.catalog.close()
@@ -121,6 +127,17 @@ class Worker:
         if self.chance.random() < 0.5:
             source = self._head(source)
         self._merge(source, target, self._head(target) if self.chance.random() < 0.3 else None)
+
+    def move_forward(self) -> None:
+        """Work on a branch of one's own, and move a shared one forward to it if that is where it was."""
+        origin = self._shared()
+        head = self._head(origin)
+        with self._noted("create", at=head) as result:
+            name = result["id"]
+            result["head"] = self.catalog.create_ref(name, RefKind.BRANCH, head).commit
+        if "head" in result:
+            self.write_group(name)
+            self._merge(self._head(name), origin, head, forward=True)
 
     def branch_and_merge(self) -> None:
         """Work on a branch of one's own and merge it."""
@@ -198,6 +215,11 @@ class Worker:
         with self._noted("assign", branch=target, to=ref.commit, expected=head) as result:
             result["head"] = self.catalog.assign(target, ref.commit, expected=head).commit
 
+    def collect(self) -> None:
+        """Let garbage go, though others may just want it back."""
+        with self._noted("collect") as result:
+            result["commits"] = self.catalog.collect(RETENTION).commits
+
     # how it is written down
 
     def _shared(self) -> str:
@@ -214,12 +236,16 @@ class Worker:
         made = self.catalog.commit(branch, wanted, author=self._name, message=result["id"], expected_head=head, run=run)
         result |= {"commit": made.id, "parents": made.parents}
 
-    def _merge(self, source: str, target: str, expected: str | None, run: str | None = None) -> bool:
-        with self._noted("merge", source=source, target=target, head=expected) as result:
-            said = {"author": self._name, "message": result["id"], "run": run}
+    def _merge(
+        self, source: str, target: str, expected: str | None, run: str | None = None, *, forward: bool = False
+    ) -> bool:
+        with self._noted("merge", source=source, target=target, head=expected, forward=forward) as result:
+            said = {"author": self._name, "message": result["id"], "run": run, "fast_forward": forward}
             merged: MergeResult = self.catalog.merge(source, target, expected_target=expected, **said)  # type: ignore[arg-type]
             result["conflicts"] = sorted(str(conflict.key) for conflict in merged.conflicts)
-            if merged.commit is not None:
+            if merged.fast_forward and merged.commit is not None:
+                result["forward"] = merged.commit.id
+            elif merged.commit is not None:
                 result |= {"commit": merged.commit.id, "parents": merged.commit.parents}
         return "commit" in result
 
@@ -242,13 +268,13 @@ class Worker:
         self._file.write(json.dumps(line) + "\n")
 
 
-def fork(url: str, folder: Path, name: str, until: float) -> int:
-    """A process that works until a time; its id."""
+def fork(url: str, folder: Path, name: str) -> int:
+    """A process that works until it is stopped; its id."""
     process = os.fork()
     if process:
         return process
     try:
-        Worker(url, folder / f"{name}.jsonl", name).work(until)
+        Worker(url, folder / f"{name}.jsonl", name).work(folder / "stop")
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()
@@ -267,22 +293,30 @@ def prepare(url: str, folder: Path) -> None:
     (folder / "start.json").write_text(json.dumps(dict.fromkeys(SHARED, head)))
 
 
+def is_enough(folder: Path, since: float, seconds: float) -> bool:
+    """Whether they worked for so many seconds and got something done; not more than ten times as long."""
+    worked = time.monotonic() - since
+    return worked > seconds and (
+        worked > 10 * seconds or sum(f.stat().st_size for f in folder.glob("*.jsonl")) > ENOUGH
+    )
+
+
 def main() -> int:
     """Start the processes, kill one now and then and start it again; how many failed."""
     url, folder, seconds, seed, count = sys.argv[1], Path(sys.argv[2]), *map(float, sys.argv[3:])
     prepare(url, folder)
     chance = random.Random(seed)
-    until = time.monotonic() + seconds
     lives = dict.fromkeys(range(int(count)), 0)
-    processes = {number: fork(url, folder, f"{number}.0", until) for number in lives}
-    failed = 0
-    while time.monotonic() < until - 1:
+    processes = {number: fork(url, folder, f"{number}.0") for number in lives}
+    failed, since = 0, time.monotonic()
+    while not is_enough(folder, since, seconds):
         time.sleep(chance.uniform(0.05, 0.3))
         victim = chance.choice(list(lives))
         os.kill(processes[victim], signal.SIGKILL)
         failed += os.waitstatus_to_exitcode(os.waitpid(processes[victim], 0)[1]) == 1
         lives[victim] += 1
-        processes[victim] = fork(url, folder, f"{victim}.{lives[victim]}", until)
+        processes[victim] = fork(url, folder, f"{victim}.{lives[victim]}")
+    (folder / "stop").touch()
     for process in processes.values():
         failed += os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) != 0
     return failed

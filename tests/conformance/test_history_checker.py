@@ -202,6 +202,26 @@ def test_conflicts_that_were_none_have_no_order():
     assert kinds([GOOD[0], merge, refused], log) == {"order"}
 
 
+def test_a_branch_that_was_moved_forward_goes_from_where_it_was_expected():
+    def forward(begin: float, result: dict[str, Any] | None, head: str = "c1") -> Operation:
+        said = {"source": "c2", "target": "b", "head": head, "forward": True}
+        end = begin + 1 if result is not None else float("inf")
+        return Operation(id="f", verb="merge", said=said, begin=begin, end=end, result=result)
+
+    start, log = {"main": "c0", "b": "c1"}, dataclasses.replace(LOG, heads={"main": "c2", "b": "c2"})
+    moved = {"forward": "c2", "conflicts": []}
+    assert kinds([*GOOD, forward(7, moved)], log, start) == set()
+    assert kinds([*GOOD, forward(7, None)], log, start) == set()
+    assert kinds([*GOOD, forward(7, None), saw("r", "c1", 8, 9, "b")], LOG, {"main": "c0"}) == {"order"}
+    assert kinds([*GOOD, forward(7, moved, head="c0")], log, start) == {"order"}
+    assert kinds([*GOOD, forward(7, moved), saw("r", "c1", 9, 10, "b")], log, start) == {"order"}
+
+
+def test_a_ref_at_what_was_collected_is_lost():
+    assert kinds(GOOD, dataclasses.replace(LOG, collected=frozenset({"c1"}))) == set()
+    assert "lost" in kinds(GOOD, dataclasses.replace(LOG, collected=frozenset({"c2"})))
+
+
 def test_a_counter_that_was_not_raised_from_what_stood_there_is_lost():
     jump = Row(id="c1", parents=("c0",), message="jump", changes={N: ("0", "2")})
     assert "lost" in kinds([], Log(commits=[FIRST, jump], heads={"main": "c1"}))
