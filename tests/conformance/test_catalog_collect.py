@@ -142,6 +142,14 @@ def test_commits_are_kept_for_as_long_as_history_is(index):
     assert collect(index, WEEK).live == {location("a", 4)}
 
 
+def test_what_was_taken_does_not_come_back_because_more_history_is_kept(index):
+    commits = [commit(index, "main", put(table("a", version))) for version in (1, 2, 3)]
+    assert collect(index).live == {location("a", 3)}
+    later = collect(index, WEEK)
+    assert (later.live, later.commits) == ({location("a", 3)}, 0)
+    assert gone(index, commits) == [True, True, False]
+
+
 def test_history_is_kept_at_least_as_long_as_files_are(index):
     old = commit(index, "main", put(table("a", 1)))
     commit(index, "main", put(table("a", 2)))

@@ -176,6 +176,14 @@ def test_history_keeps_what_branches_showed(lake: EmbeddedLake, story: list[str]
     assert files_of(lake) <= before
 
 
+def test_more_history_than_the_last_time_brings_nothing_back(lake: EmbeddedLake, story: list[str]) -> None:
+    collect(lake)
+    before = files_of(lake)
+    done = collect(lake, history=timedelta(days=7), results=LONG)
+    assert (done.unreadable, done.files, done.commits) == ((), 0, 0)
+    assert files_of(lake) == before
+
+
 def test_young_files_stay(lake: EmbeddedLake, story: list[str]) -> None:
     before = files_of(lake)
     done = collect(lake, grace=timedelta(hours=1), alone=False)

@@ -39,7 +39,8 @@ def collect(connection: sa.Connection, retention: Retention, *, dry_run: bool) -
         _Place(id=row[0], line=row[1], seq=row[2], is_young=row[3] > time_text(since), is_collected=row[4] is not None)
         for row in connection.execute(_PLACES)
     ]
-    kept = _kept(connection, refs, places, since)
+    # What an earlier collection took does not come back because this one keeps more.
+    kept = _kept(connection, refs, places, since) - {place.id for place in places if place.is_collected}
     live = _locations(connection, _standing(connection, [place for place in places if place.id in kept]))
     results = sql_results.older(connection, now - retention.results, live)
     live |= sql_results.locations(connection, without=results)
