@@ -19,7 +19,7 @@ from dbt.adapters.lakehouse.catalog.model import (
     ViewEntry,
     content_id,
 )
-from dbt.adapters.lakehouse.errors import BadRequest, RefNotFound
+from dbt.adapters.lakehouse.errors import BadRequest, HeadMoved, RefNotFound
 from dbt.adapters.lakehouse.tables.values import Column
 
 A, B = Key("s", "a"), Key("s", "b")
@@ -35,6 +35,28 @@ def settled(source: Entry | None, target: Entry | None, entry: Entry | None, key
         return content_id(one) if one is not None else None
 
     return Settled(key=key, source=of(source), target=of(target), entry=entry)
+
+
+# what was looked at
+
+
+def test_only_the_changes_that_were_looked_at_are_merged(index):
+    commit(index, "main", put(table("a")))
+    branch(index, "dev")
+    commit(index, "dev", put(table("a", 2)), put(table("b")))
+    seen = index.merge("dev", "main", dry_run=True, **NOBODY).changes
+    commit(index, "main", put(table("b")))
+    before = index.resolve("main").id
+    with pytest.raises(HeadMoved, match=r"'main' changed meanwhile at s\.b; look at what the merge comes to"):
+        index.merge("dev", "main", expected_changes=seen, **NOBODY)
+    assert index.resolve("main").id == before
+    seen = index.merge("dev", "main", dry_run=True, **NOBODY).changes
+    commit(index, "main", put(table("c")))
+    assert index.merge("dev", "main", expected_changes=seen, **NOBODY).commit
+    assert versions(index, "main") == {"s.a": 2, "s.b": 1, "s.c": 1}
+    commit(index, "dev", put(table("d")))
+    with pytest.raises(HeadMoved):
+        index.merge("dev", "main", expected_changes=[], **NOBODY)
 
 
 # settled conflicts

@@ -258,6 +258,27 @@ def test_a_moved_target_is_planned_for_anew(lake: EmbeddedLake, write: Write, mo
     assert (rows(lake), rows(lake, "u")) == ([2], [7])
 
 
+def test_what_conflicts_only_since_it_was_planned_is_not_merged(
+    lake: EmbeddedLake, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("main", "select 1 as id")
+    branch(lake)
+    write("dev", "select 2 as id")
+    merging = lake.catalog.merge
+    moves = iter(["select 7 as id"])
+
+    def merge_late(*arguments: Any, **more: Any) -> Any:
+        if not more["dry_run"]:
+            for sql in moves:
+                write("main", sql)
+        return merging(*arguments, **more)
+
+    monkeypatch.setattr(lake.catalog, "merge", merge_late)
+    merged = merge(lake)
+    assert (merged.commit, [conflict.key for conflict in merged.conflicts]) == (None, [T])
+    assert rows(lake) == [7]
+
+
 def test_a_target_that_must_not_move_is_not_waited_for(lake: EmbeddedLake, write: Write) -> None:
     old = head(lake)
     branch(lake)

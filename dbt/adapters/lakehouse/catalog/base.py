@@ -138,9 +138,9 @@ class Catalog(Protocol):
 
         Raises ``TaintedError`` if it would bring what a run wrote that did not pass (invariant 6; ``taint`` has the rule);
         with ``accept_tainted`` it is brought, and the commit's provenance names the runs as ``accepted_tainted``. Raises
-        ``HeadMoved`` if the target is not at ``expected_target``, or the source not at ``expected_source`` (commit ids),
-        or if the merge comes, without conflicts, to other changes of the target than ``expected_changes``; ``Collected`` if
-        the source's files may be gone. A protected branch accepts merges.
+        ``HeadMoved`` if the target is not at ``expected_target``, or the source not at ``expected_source`` (commit ids), or
+        if the merge, without conflicts, comes to other changes than ``expected_changes``; ``Collected`` if the source's files
+        may be gone. A protected branch accepts merges.
 
         ``run`` says that this publishes that run: unless there are conflicts, its record becomes PUBLISHED and those
         that it continues CONTINUED, in the same transaction, if ``target`` is the branch the run was meant for. So it

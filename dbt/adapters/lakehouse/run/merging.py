@@ -1,7 +1,7 @@
 """The one door through which states of the lake are merged: plan, settle conflicts, guard, then merge what was planned.
 
-What was planned is what is merged: source and target must be at the commits that the plan was made for. When they moved,
-it is made anew, unless the request says where the target must be.
+What was planned is what is merged: the source must be at the commit that the plan was made for, and the target get the very
+changes that the guards have seen. Else the plan is made anew, unless the request says where the branches must be.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from dbt.adapters.lakehouse.settings import LakeSettings
 if TYPE_CHECKING:
     from dbt.adapters.lakehouse.run.combining import NotCombined
 
-TRIES = 50
-"""So many times a merge is planned while others keep moving the branches; each time, one of them got through."""
+TRIES = 20
+"""So many times a merge is planned while others keep changing the same tables; each time, one of them got through."""
 
 
 class Combine(Protocol):
@@ -63,14 +63,14 @@ def combiner(catalog: Catalog, settings: LakeSettings) -> Combine:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A merge as it would be, of one commit into another: how conflicts are settled, what guards were told to let pass.
+    """A merge as it would be, of one commit: how conflicts are settled, what guards were told to let pass.
 
-    Nothing was written for it: tables that are to be combined are not there yet.
+    ``changes`` are those of no conflict. Nothing was written: tables that are to be combined are not there yet.
     """
 
     source: Commit
-    target: Commit
     merged: Merged
+    changes: tuple[Change, ...]
     conflicts: tuple[Conflict, ...] = ()
     reads: Mapping[Key, str | None] | None = None
     passed: tuple[Refusal, ...] = ()
@@ -112,7 +112,7 @@ def plan(catalog: Catalog, request: MergeRequest, combine: Combine | None = None
         refuse_if_reset(catalog, request.run, request.target, target.id)
     if request.reads is None and is_run_name(request.source):
         request = dataclasses.replace(request, reads=reads.of_branch(catalog, request.source, source))
-    result, tainted = _dry_run(catalog, request, source, target)
+    result, tainted = _dry_run(catalog, request, source)
     settled, how, why_not = _settle(catalog, request, result.conflicts, combine, dry_run=True)
     _check_taken(request, result.conflicts)
     entries = {one.key: one.entry for one in settled}
@@ -129,22 +129,22 @@ def plan(catalog: Catalog, request: MergeRequest, combine: Combine | None = None
     )
     return Plan(
         source=source,
-        target=target,
         merged=merged,
+        changes=result.changes,
         conflicts=result.conflicts,
         reads=request.reads,
         passed=passed,
     )
 
 
-def _dry_run(catalog: Catalog, request: MergeRequest, source: Commit, target: Commit) -> tuple[MergeResult, str | None]:
+def _dry_run(catalog: Catalog, request: MergeRequest, source: Commit) -> tuple[MergeResult, str | None]:
     try:
-        return _merge(catalog, request, source, target, dry_run=True), None
+        return _merge(catalog, request, source, dry_run=True), None
     except TaintedError as error:
         if not request.dry_run:
             raise
         accepting = dataclasses.replace(request, accept_tainted=True)
-        return _merge(catalog, accepting, source, target, dry_run=True), str(error)
+        return _merge(catalog, accepting, source, dry_run=True), str(error)
 
 
 def _carry_out(catalog: Catalog, request: MergeRequest, planned: Plan, combine: Combine | None) -> Merged:
@@ -153,14 +153,13 @@ def _carry_out(catalog: Catalog, request: MergeRequest, planned: Plan, combine: 
         raise Guarded(guards.message(f"merging {request.source!r} into {request.target!r}", planned.merged.refusals))
     request = dataclasses.replace(request, reads=planned.reads)
     settled, _, _ = _settle(catalog, request, planned.conflicts, combine, dry_run=False)
-    provenance = {**request.provenance, **_noted(planned)}
-    result = _merge(
-        catalog,
-        dataclasses.replace(request, provenance=provenance),
-        planned.source,
-        planned.target,
-        settled=settled,
-    )
+    request = dataclasses.replace(request, provenance={**request.provenance, **_noted(planned)})
+    result = _merge(catalog, request, planned.source, settled=settled, expected=(*planned.changes, *_changed(settled)))
+    if result.conflicts:
+        raise HeadMoved(
+            f"branch {request.target!r} changed meanwhile at {', '.join(str(one.key) for one in result.conflicts[:5])}; "
+            "look at its new head and merge again"
+        )
     return Merged(**vars(result), settled=planned.merged.settled)
 
 
@@ -168,18 +167,19 @@ def _merge(
     catalog: Catalog,
     request: MergeRequest,
     source: Commit,
-    target: Commit,
     *,
     dry_run: bool = False,
     settled: Sequence[Settled] = (),
+    expected: Sequence[Change] | None = None,
 ) -> MergeResult:
     return catalog.merge(
         request.source,
         request.target,
         author=request.author,
         message=request.message or f"Merge {request.source} into {request.target}",
-        expected_target=target.id,
+        expected_target=request.expected_target,
         expected_source=source.id,
+        expected_changes=expected,
         run=request.run,
         provenance=request.provenance,
         dry_run=dry_run,

@@ -143,6 +143,7 @@ class RemoteCatalog:
         message: str,
         expected_target: str | None = None,
         expected_source: str | None = None,
+        expected_changes: Sequence[Change] | None = None,
         run: str | None = None,
         provenance: Mapping[str, Any] | None = None,
         dry_run: bool = False,
@@ -152,7 +153,7 @@ class RemoteCatalog:
         reads: Mapping[Key, str | None] | None = None,
     ) -> MergeResult:
         """See ``Catalog``. The author is whom the token belongs to; what conflicts, and what was read, the service knows."""
-        if settled or reads:
+        if settled or reads or expected_changes is not None:
             raise BadRequest(
                 "a client does not settle conflicts itself; merge with `take`, and the service settles them"
             )

@@ -39,7 +39,7 @@ _WRITES = (
     "heartbeat",
 )
 
-_INSIDE = frozenset({"settled", "reads"})
+_INSIDE = frozenset({"settled", "reads", "expected_changes"})
 """Arguments that no client may give: entries that no job wrote, and what the service itself knows."""
 
 
