@@ -76,3 +76,7 @@ def test_after_a_compaction_no_table_is_computed_again(shop: Shop) -> None:
     assert shop.rows("select * from shown") == [(10, 4)]
     assert isinstance(compacted, TableEntry)
     assert len(metadata.load(compacted.metadata_location).data) == 1
+    said = shop.dbt("run-operation", "lakehouse_compact", "--args", "{tables: [shop.grown, shop.first], dry_run: true}")
+    assert "would compact 1 table on main" in said.output
+    said = shop.dbt("run-operation", "lakehouse_gc", "--args", "{dry_run: true, keep_history: 2h, grace: 1h}")
+    assert "0 files would be deleted" in said.output

@@ -35,3 +35,11 @@
 {% macro lakehouse_runs() %}
   {{ print(adapter.lakehouse("runs")) }}
 {% endmacro %}
+
+{% macro lakehouse_gc(dry_run=false, keep_history=none, keep_failed_runs=none, keep_results=none, grace=none) %}
+  {{ print(adapter.lakehouse("gc", dry_run=dry_run, keep_history=keep_history, keep_failed_runs=keep_failed_runs, keep_results=keep_results, grace=grace)) }}
+{% endmacro %}
+
+{% macro lakehouse_compact(tables=[], all=false, branch=none, dry_run=false, keep_snapshots=none, older_than=none) %}
+  {{ print(adapter.lakehouse("compact", *tables, all=all, branch=branch, dry_run=dry_run, keep_snapshots=keep_snapshots, older_than=older_than)) }}
+{% endmacro %}
