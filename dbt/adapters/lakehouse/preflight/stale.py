@@ -45,7 +45,7 @@ def only_read(manifest: Any, nodes: Iterable[Any], database: str) -> set[Key]:
     """What nodes read of the lake that none of them makes."""
     nodes = list(nodes)
     made = {node.unique_id for node in nodes}
-    todo = [parent for node in nodes for parent in node.depends_on_nodes]
+    todo = [parent for node in nodes for parent in getattr(node, "depends_on_nodes", ())]
     seen: set[str] = set()
     found: set[Key] = set()
     while todo:
