@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 from collections.abc import Callable, Iterator
@@ -10,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
+from rich.text import Text
 
 from dbt.adapters.lakehouse.catalog.model import Commit, Key, RefKind, TableEntry
 from dbt.adapters.lakehouse.cli.graph import graph
 from dbt.adapters.lakehouse.cli.main import main
+from dbt.adapters.lakehouse.cli.output import Output
 from dbt.adapters.lakehouse.errors import InvalidRef
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
 from dbt.adapters.lakehouse.run.lifecycle import LakeRun
@@ -381,3 +385,17 @@ def test_a_run_for_a_tag_is_refused_before_it_works(doors: Doors) -> None:
         with pytest.raises(InvalidRef, match=r"'v1' is a tag.*from_branch: v1"):
             session.execute("create table s.x as select 1 as x")
     assert doors.shop.lake.catalog.run(run.request.id) is None
+
+
+def test_code_is_shown_to_the_letter_in_colours_and_harmless() -> None:
+    text = "{{ config(a='b') }}\n\nselect [bold] :tada: -- \x1b[2J"
+    for terminal in (False, True):
+        output, file = Output(), io.StringIO()
+        output.__dict__["_console"] = Console(
+            file=file, force_terminal=terminal, width=20, highlight=False, emoji=False, markup=False
+        )
+        output.code(text, "sql+jinja")
+        shown = file.getvalue()
+        assert ("\x1b[" in shown) is terminal
+        assert "\x1b[2J" not in shown
+        assert Text.from_ansi(shown).plain.rstrip() == text.replace("\x1b", "\\x1b")

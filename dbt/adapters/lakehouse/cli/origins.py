@@ -86,7 +86,7 @@ def _lines(said: Mapping[str, Any]) -> Iterator[tuple[str, *tuple[Cell, ...]]]:
 def _around(said: Mapping[str, Any]) -> Iterator[tuple[str, *tuple[Cell, ...]]]:
     """What a commit has to do with other runs."""
     if said.get("fingerprint"):
-        yield "mark", (str(said["fingerprint"]), DIM)
+        yield "fingerprint", (str(said["fingerprint"]), DIM)
     reused = said.get("reused")
     if isinstance(reused, Mapping):
         yield "reused", f"from run {reused['run']} by {reused['author']}" if reused.get("run") else "as it was"
@@ -144,7 +144,7 @@ def print_code(cli: Cli, commit: Commit) -> None:
     if isinstance(raw, str) and raw.strip():
         cli.out.line()
         cli.out.line(("code as it was written", DIM))
-        cli.out.code(raw.strip(), language)
+        cli.out.code(raw.strip(), "sql+jinja" if language == "sql" else language)
     if compiled and compiled != (raw or "").strip():
         cli.out.line()
         cli.out.line(("statement" if said.get("statement") else "code as it was compiled", DIM))
