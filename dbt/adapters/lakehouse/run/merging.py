@@ -98,11 +98,6 @@ def merge(catalog: Catalog, request: MergeRequest, combine: Combine | None = Non
 def plan(catalog: Catalog, request: MergeRequest, combine: Combine | None = None) -> Plan:
     """What the request comes to on the present heads. Raises as ``merge`` does, but changes nothing."""
     source, target = catalog.resolve(request.source), catalog.resolve(request.target)
-    if request.expected_target is not None and request.expected_target != target.id:
-        raise HeadMoved(
-            f"branch {request.target!r} moved from {short(request.expected_target)} to {short(target.id)}; "
-            "look at its new head and merge again"
-        )
     if request.expected_source is not None and request.expected_source != source.id:
         raise HeadMoved(
             f"{request.source!r} moved from {short(request.expected_source)} to {short(source.id)}; "
