@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dbt.adapters.lakehouse.catalog.model import Key, RefKind, Retention, TableEntry
+from dbt.adapters.lakehouse.catalog.model import Key, RefKind, Retention, RunStatus, TableEntry
 from dbt.adapters.lakehouse.errors import Collected, ConfigError, ConflictError, NotInLake, RefExists, RefNotFound
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
 from dbt.adapters.lakehouse.lake.rerun import Rerun, RerunRequest, Retold, rerun
@@ -122,6 +122,44 @@ def test_a_past_run_is_done_again_on_the_data_that_it_saw(workshop: Workshop) ->
     made = {workshop.location(table, found.branch) for table in ("a", "b")}
     assert made.isdisjoint({workshop.location(table, first) for table in ("a", "b")})
     assert workshop.lake.catalog.resolve("main") == main
+
+
+def test_commits_say_the_same_of_their_code(workshop: Workshop) -> None:
+    said = {"raw_code": "select {{ 1 }} as x", "path": "models/a.sql"}
+    first = workshop.run(
+        build("a", "select 1 as x", provenance=said),
+        lambda session: session.create_view(name("v"), "select 2 as y", node="model.p.v", provenance=said),
+    )
+    found = workshop.again(first, keep=True)
+    catalog = workshop.lake.catalog
+    for key in (Key("s", "a"), Key("s", "v")):
+        commit = catalog.last_change(found.commit, key)
+        assert commit is not None
+        assert commit.run == found.run
+        assert said.items() <= commit.provenance.items()
+        assert commit.provenance["rerun_of"] == first
+    # It can be done again as well.
+    assert outcomes(workshop.again(found.run)) == {"a": "equal", "v": "equal"}
+
+
+def test_an_interrupted_rerun_leaves_no_branch_of_its_own(workshop: Workshop) -> None:
+    first = workshop.run(
+        build("a", "select 1 as x"), build("b", "select sum(a.range * b.range) from range(9) a, range(9) b")
+    )
+    names = {ref.name for ref in workshop.lake.catalog.refs()}
+    heard: list[str] = []
+
+    def interrupt(what: str) -> None:
+        heard.append(what)
+        if what.startswith("2 of 2"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rerun(workshop.lake, RerunRequest(run=first, author="bob", branch="look"), tell=interrupt)
+    assert heard == ["1 of 2: model.p.a", "2 of 2: model.p.b"]
+    left = {ref.name for ref in workshop.lake.catalog.refs()} - names
+    assert [name.startswith("run/") for name in left] == [True]
+    assert workshop.lake.runs()[0].status is RunStatus.ABANDONED
 
 
 def test_the_branch_goes_where_all_is_equal_and_nobody_wants_it(workshop: Workshop) -> None:

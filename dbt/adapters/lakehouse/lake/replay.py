@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from dbt.adapters.lakehouse.catalog.base import Catalog
@@ -35,6 +35,7 @@ UNKNOWN = "its commit does not say how it was made, so that it was taken as it w
 STAGED = "its batches were staged by an earlier run, whose code is not known here; they were taken as they were"
 
 _LOG = 256
+_KEPT = ("raw_code", "path", "allow")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,8 @@ class Step:
     """One thing to do again: ``builds``, a ``view`` (after its ``setup``), or a ``statement``; else the entries that its
     ``commit`` left at ``keys`` are to be ``taken``, which says why.
 
-    ``needs`` are keys that it reads. ``defines`` are macros to make before it, ``refs`` what other refs led to then.
+    ``needs`` are keys that it reads. ``defines`` are macros to make before it, ``refs`` what other refs led to then. ``kept``
+    is what the new commit is to say as the old one did.
     """
 
     commit: Commit
@@ -57,6 +59,7 @@ class Step:
     needs: frozenset[Key] = frozenset()
     defines: tuple[str, ...] = ()
     refs: tuple[tuple[str, str], ...] = ()
+    kept: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def continues(self) -> bool:
@@ -158,6 +161,7 @@ def _steps(commit: Commit, changes: Iterable[Change], database: str) -> Iterator
         "refs": tuple((said.get("refs") or {}).items()),
         "needs": _needs(said.get("inputs") or {}),
         "node": said.get("node"),
+        "kept": {name: said[name] for name in _KEPT if name in said},
     }
     if said.get("statement") is not None:
         yield Step(keys=keys, statement=said["statement"], **around)
@@ -244,12 +248,15 @@ class Replay:
                 "column_comments": view.column_comments,
                 "setup": step.setup,
             }
-            session.create_view(view.name, view.sql, node=view.node, rebuild=True, **more)
+            session.create_view(view.name, view.sql, node=view.node, rebuild=True, provenance=step.kept, **more)
             return None
         if step.statement is not None:
             rows: int | None = session.execute(pinned(step.statement, step.refs, self._database)).rows_affected
             return rows
-        return sum(session.build(_pinned_build(build, step.refs, self._database)).rows_written for build in step.builds)
+        builds = [
+            replace(_pinned_build(build, step.refs, self._database), provenance=step.kept) for build in step.builds
+        ]
+        return sum(session.build(build).rows_written for build in builds)
 
     def _take(self, step: Step, session: Session) -> None:
         """Put the tables and views in place that the commit left."""

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from dbt.adapters.lakehouse.catalog.base import Catalog
 from dbt.adapters.lakehouse.catalog.model import Key, RefKind, RunRecord
 from dbt.adapters.lakehouse.catalog.refs import short
-from dbt.adapters.lakehouse.errors import Collected, ConfigError, Denied, LakehouseError, RefExists
+from dbt.adapters.lakehouse.errors import Collected, ConfigError, Denied, JobCancelled, LakehouseError, RefExists
 from dbt.adapters.lakehouse.lake.base import Lake, Run, RunRequest
 from dbt.adapters.lakehouse.lake.compare import ColumnChange
 from dbt.adapters.lakehouse.lake.replay import Done, Past, Replay, Step, past
@@ -105,7 +105,8 @@ def rerun(
         with Teller(lake, before, made, done, database) as teller:
             tables = tuple(teller.tell(key) for key in _keys(before.steps))
     except BaseException as error:
-        again.fail(str(error) or "interrupted", abandoned=not isinstance(error, Exception))
+        cancelled = isinstance(error, JobCancelled) or not isinstance(error, LakehouseError)
+        again.fail(str(error) or "interrupted", abandoned=cancelled)
         _forget(catalog, branch)
         raise
     result = Rerun(
