@@ -145,5 +145,6 @@ def conflict_message(source: str, target: str, conflicts: Sequence[Conflict]) ->
     more = f"; and {len(conflicts) - 5} more" if len(conflicts) > 5 else ""
     return (
         f"{source!r} cannot be merged into {target!r}, both changed the same: {shown}{more}. Nothing was changed; "
-        f"build those again on the head of {target!r}, or merge {target!r} into your branch and settle them there"
+        f"build those again on the head of {target!r}, or settle them: "
+        f"`lakehouse merge {source} --into {target} --take ours` (or theirs)"
     )

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from dbt.adapters.lakehouse.catalog.base import Catalog
+from dbt.adapters.lakehouse.catalog.merge import conflict_message
 from dbt.adapters.lakehouse.catalog.model import Commit, RefKind
 from dbt.adapters.lakehouse.ci.branches import Branches, Mark, mark_of, now
 from dbt.adapters.lakehouse.ci.values import DbtBuild, Outcome
@@ -202,7 +203,7 @@ class Pipeline:
         )
         result = self.versions.merge(request)
         if result.conflicts:  # not with the base where the build started from
-            raise MergeConflict(f"{message} conflicts with {self.branches.base!r}", result.conflicts)
+            raise MergeConflict(conflict_message(head, self.branches.base, result.conflicts), result.conflicts)
         return result.commit.id if result.commit is not None else None
 
 
