@@ -7,14 +7,15 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from dbt.adapters.lakehouse.catalog.base import Catalog
-from dbt.adapters.lakehouse.catalog.model import ANY, Key, Put, RefKind, RunStatus, TableEntry, content_id
+from dbt.adapters.lakehouse.catalog.base import Catalog, Collectable
+from dbt.adapters.lakehouse.catalog.model import ANY, Key, Put, RefKind, Retention, RunStatus, TableEntry, content_id
 from dbt.adapters.lakehouse.catalog.sql_catalog import SqlCatalog
-from dbt.adapters.lakehouse.errors import HeadMoved
+from dbt.adapters.lakehouse.errors import Collected, HeadMoved
 from dbt.adapters.lakehouse.run import reverting, rewriting
 from dbt.adapters.lakehouse.run.going_back import ResetRequest, Reverted, RevertRequest
 from dbt.adapters.lakehouse.run.lifecycle import is_dead
@@ -89,6 +90,25 @@ def test_of_several_at_once_one_goes_back(open_catalog: Open, protected: bool) -
     assert [result.commit.parents[0] for result in results if result and result.commit] == [second]
     assert shown(catalogs[0]) == {"t1": 1, "t2": 1}
     assert [ref.name for ref in catalogs[0].refs()] == ["main"]
+
+
+def test_what_was_collected_does_not_come_back(open_index: Open) -> None:
+    catalog = open_index()
+    assert isinstance(catalog, Collectable)
+    first, _, third = (write(catalog, version) for version in (1, 2, 3))
+    now = timedelta(0)
+    catalog.collect(Retention(history=now, failed_runs=now, results=now, grace=now))
+    both = (Key("s", "t1"), Key("s", "t2"))
+    for protected in (False, True):
+        catalog.protect("main", protected)
+        with pytest.raises(Collected):
+            reverting.revert(catalog, RevertRequest(branch="main", author="ada", commit=third))
+        with pytest.raises(Collected):
+            reverting.revert(catalog, RevertRequest(branch="main", author="ada", tables=both, to=first))
+        with pytest.raises(Collected):
+            rewriting.reset(catalog, ResetRequest(branch="main", to=first, author="ada"))
+    assert catalog.resolve("main").id == third
+    assert [ref.name for ref in catalog.refs()] == ["main"]
 
 
 DYING = """
