@@ -37,6 +37,11 @@ def test_a_short_profile_has_sensible_defaults(tmp_path: Path) -> None:
     assert publish_mode(profile()) is PublishMode.ON_SUCCESS
 
 
+@pytest.mark.parametrize("ref", ["v1", "main~2", "main@3f2a91", "main@2026-11-20T10:00", "3f2a91c4"])
+def test_a_branch_may_start_at_any_ref(ref: str) -> None:
+    assert from_branch(profile(from_branch=ref)) == ref
+
+
 def test_every_key_is_carried_over(tmp_path: Path) -> None:
     settings = lake_settings(
         profile(
@@ -113,6 +118,7 @@ def test_a_postgresql_catalog_is_taken_as_it_is(tmp_path: Path) -> None:
         ({"branch": "run/1"}, "belong to runs"),
         ({"branch": "a b"}, "write the name of the lake's branch instead: branch: main"),
         ({"from_branch": "-x"}, "'from_branch' is '-x'"),
+        ({"from_branch": "main@yesterday"}, "'from_branch' is 'main@yesterday'; 'yesterday' in ref"),
         ({"publish": "always"}, "known values: on_success, each_node, manual"),
         ({"publish": True}, "known values"),
         ({"publish_conflict": "retry"}, "known values: fail, rerun"),
