@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dbt.adapters.lakehouse.catalog.model import ConflictKind, Key, RefKind
+from dbt.adapters.lakehouse.catalog.model import ConflictKind, Key, RefKind, TableEntry
 from dbt.adapters.lakehouse.errors import ConfigError, Guarded, HeadMoved, RefNotFound, RefProtected, TaintedError
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
 from dbt.adapters.lakehouse.run.lifecycle import LakeRun
@@ -151,6 +151,7 @@ def test_rows_of_both_are_one_table_where_that_can_be(lake: EmbeddedLake, write:
     before = head(lake)
     dry = merge(lake, dry_run=True)
     assert [(item.key, item.how) for item in dry.settled] == [(T, "combined")]
+    assert [entry.rows for entry in dry.made if isinstance(entry, TableEntry)] == [3]
     merged = merge(lake)
     assert merged.commit is not None
     assert merged.commit.parents[0] == before

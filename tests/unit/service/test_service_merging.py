@@ -134,6 +134,8 @@ def test_tables_are_combined_by_the_service(client: Client) -> None:
         run = open_run(lake, name)
         build(run, "parts", f"select {value} as id, 'p{value}' as part", mode="append")
         run.publish()
+    dry = merge(lake, work, dry_run=True)
+    assert [(entry.name, getattr(entry, "rows", None)) for entry in dry.made] == [("parts", 3)]
     merged = merge(lake, work)
     assert [item.how for item in merged.settled] == ["combined"]
     assert rows(lake, "parts") == [1, 2, 3]

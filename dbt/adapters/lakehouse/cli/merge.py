@@ -116,7 +116,7 @@ def merge(
         fast_forward=not no_ff and message is None,
     )
     merged = cli.versions.merge(request)
-    changes = shapes.changes(merged.changes, cli.catalog)
+    changes = shapes.changes(merged.changes, cli.catalog, merged.made)
     if cli.out.json:
         cli.out.document(_document(request, merged, changes))
     else:

@@ -16,6 +16,7 @@ from dbt.adapters.lakehouse.catalog.model import (
     RunRecord,
     SchemaEntry,
     TableEntry,
+    content_id,
 )
 from dbt.adapters.lakehouse.cli.values import to_json
 from dbt.adapters.lakehouse.tables.values import Column
@@ -133,11 +134,12 @@ def change(value: Change, entries: Mapping[str, Entry]) -> dict[str, Any]:
     }
 
 
-def changes(values: Iterable[Change], catalog: Catalog) -> list[dict[str, Any]]:
-    """Changes with the entries they are about, by name."""
+def changes(values: Iterable[Change], catalog: Catalog, made: Iterable[Entry] = ()) -> list[dict[str, Any]]:
+    """Changes with the entries they are about, by name; ``made`` are some that the catalog does not have yet."""
     values = sorted(values, key=lambda value: value.key)
     ids = {content for value in values for content in (value.before, value.after) if content is not None}
     entries = catalog.contents(ids) if ids else {}
+    entries = {**entries, **{content_id(one): one for one in made}}
     return [change(value, entries) for value in values]
 
 

@@ -121,6 +121,7 @@ def plan(catalog: Catalog, request: MergeRequest, combine: Combine | None = None
         not_settled=why_not,
         refusals=refused,
         tainted=tainted,
+        made=_made(how, entries) if request.dry_run else (),
     )
     return Plan(
         source=source,
@@ -130,6 +131,12 @@ def plan(catalog: Catalog, request: MergeRequest, combine: Combine | None = None
         reads=request.reads,
         passed=passed,
     )
+
+
+def _made(how: Iterable[SettledHow], entries: Mapping[Key, Entry | None]) -> tuple[Entry, ...]:
+    """Entries that no side has."""
+    made = (entries[one.key] for one in how if one.how in ("both", "combined"))
+    return tuple(entry for entry in made if entry is not None)
 
 
 def _dry_run(catalog: Catalog, request: MergeRequest, source: Commit) -> tuple[MergeResult, str | None]:

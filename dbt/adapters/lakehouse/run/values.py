@@ -354,13 +354,14 @@ class Merged(MergeResult):
     """What a merge did, or with ``dry_run`` would do, and what became of its conflicts.
 
     ``changes`` hold those of settled conflicts, too. ``refusals`` and ``tainted`` say what keeps it from happening; they are
-    set on a dry run alone, else they are raised.
+    set on a dry run alone, else they are raised. So are ``made``: entries of combined tables as they would be.
     """
 
     settled: tuple[SettledHow, ...] = ()
     not_settled: tuple[NotSettled, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     tainted: str | None = None
+    made: tuple[Entry, ...] = ()
 
     @property
     def possible(self) -> bool:
