@@ -432,6 +432,37 @@ def test_settings_of_a_session_are_not_repeated_which_is_said(workshop: Workshop
     assert any("settings and temporary tables" in note for note in found.notes)
 
 
+def test_what_a_commit_does_not_tell_is_taken_and_said(workshop: Workshop) -> None:
+    workshop.run("create table s.old as select 1 as x", "create table s.gone as select 1 as x")
+    entry = workshop.lake.catalog.lookup(workshop.lake.catalog.resolve("main").id, [Key("s", "old")])[Key("s", "old")]
+    assert isinstance(entry, TableEntry)
+
+    def as_before(run: LakeRun, name: str = "new") -> None:
+        moved = dataclasses.replace(entry, name=name)
+        run.commit([(Key("s", name), moved), (Key("s", "gone"), None)], "Build s.new", {"node": "n"}, seen={})
+
+    run = workshop.open()
+    run.begin()
+    as_before(run)
+    run.publish()
+    with pytest.raises(NotInLake, match="earlier versions"):
+        workshop.again(run.request.id)
+    workshop.run("create table s.gone as select 1 as x")
+
+    run = workshop.open()
+    run.begin()
+    as_before(run, "newer")
+    with closing(run.session()) as session:
+        session.build(build("b", "select x from s.newer"))
+    run.publish()
+    found = workshop.again(run.request.id, keep=True)
+    assert outcomes(found) == {"newer": "taken", "gone": "taken", "b": "equal"}
+    assert "does not say how" in told(found, "newer").why[0]
+    assert found.branch is not None
+    assert workshop.rows("from s.newer", found.branch) == [(1,)]
+    assert Key("s", "gone") not in workshop.lake.catalog.entries(found.commit)
+
+
 def test_sql_that_calls_the_lake_otherwise_is_refused_with_a_way_out(tmp_path: Path) -> None:
     (tmp_path / "lake").mkdir()
     lake = EmbeddedLake.open(settings(tmp_path, database="house"))

@@ -49,7 +49,6 @@ class Step:
 
     commit: Commit
     keys: tuple[Key, ...]
-    dropped: tuple[Key, ...] = ()
     node: str | None = None
     builds: tuple[Build, ...] = ()
     view: View | None = None
@@ -102,6 +101,11 @@ def past(catalog: Catalog, run: str, database: str) -> Past:
         steps += _steps(commit, catalog.changes(commit.id), database)
     if not steps:
         raise NotInLake(f"run {short(record.id)} wrote nothing that could be run again")
+    if all(step.taken for step in steps) and any(step.taken != DATA for step in steps):
+        raise NotInLake(
+            f"run {short(record.id)} cannot be run again: its commits do not say how what they hold was made, as those of "
+            "earlier versions of dbt-lakehouse do not; runs from now on can"
+        )
     return Past(record=record, base=base, head=head, steps=tuple(steps))
 
 
@@ -154,7 +158,6 @@ def _steps(commit: Commit, changes: Iterable[Change], database: str) -> Iterator
     said = commit.provenance
     changes = [change for change in changes if change.key.name]
     keys = tuple(change.key for change in changes)
-    dropped = tuple(change.key for change in changes if change.after is None)
     around: dict[str, Any] = {
         "commit": commit,
         "defines": tuple(said.get("definitions") or ()),
@@ -175,11 +178,7 @@ def _steps(commit: Commit, changes: Iterable[Change], database: str) -> Iterator
         yield Step(keys=keys, builds=builds, taken=None if builds else STAGED, **around)
     else:
         recipe = whole(said)
-        yield (
-            _made(keys, recipe, around, database)
-            if recipe
-            else Step(keys=keys, dropped=dropped, taken=UNKNOWN, **around)
-        )
+        yield (_made(keys, recipe, around, database) if recipe else Step(keys=keys, taken=UNKNOWN, **around))
 
 
 def _recalled(key: Key, recipe: Mapping[str, Any] | None, around: dict[str, Any], database: str) -> Step:

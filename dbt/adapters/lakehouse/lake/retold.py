@@ -54,12 +54,10 @@ class Teller:
         last = steps[-1]
         if last.outcome == "failed" or last.outcome == "skipped":
             told = Retold(**said, outcome=last.outcome, why=(last.why or "",))
-        elif then is not None and now is not None and _same(then, now):
+        elif then is now or (then is not None and now is not None and _same(then, now)):
             taken = [one.why for one in steps if one.outcome == "taken" and one.why]
             computed = len(taken) < len(steps)
             told = Retold(**said, outcome="equal" if computed else "taken", why=tuple(dict.fromkeys(taken)))
-        elif then is None and now is None:
-            told = Retold(**said, outcome="equal")
         else:
             told = self._different(key, then, now, steps, said)
         self._told[key] = told
