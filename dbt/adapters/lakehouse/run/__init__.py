@@ -11,6 +11,7 @@
 ``reuse``       results made before: found, put in place, remembered, waited for
 ``fingerprint`` what they are found by; ``normal``, ``calls``, ``python_parts`` beneath it
 ``provenance``  what entries were computed from, and which of them are stale
+``garbage``     what nothing leads to any more; ``compaction``: fewer files; ``upkeep``: their values
 ``reverting``   commits undone, tables put back; ``dependants``, ``rewriting``, ``going_back`` beneath it
 ==============  ======================================================================
 """

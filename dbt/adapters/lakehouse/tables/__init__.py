@@ -6,6 +6,7 @@
 ``rows``          row-level changes: positional deletes and new rows, or a rewrite
 ``evolve``        columns added, dropped, renamed, retyped; comments; properties
 ``maintenance``   compaction
+``reachable``     which files tables consist of
 ``reader``        a metadata location to the SELECT that reads it
 ----------------  -----------------------------------------------------------------------
 ``duckdb_types``  DuckDB's types to Iceberg's and back
