@@ -237,7 +237,7 @@ class Model:
         dropped = self.ended_before(time)
         for branch in dropped:
             self.forget(branch)
-        kept = self.kept_since(time)
+        kept = self.kept_since(time) - self.collected
         live = {self.entries[content].metadata_location for one in kept for content in self.state(one).values()}
         taken = self.times.keys() - kept - self.collected
         self.collected |= taken
@@ -260,13 +260,16 @@ def difference(old: State, new: State) -> tuple[Change, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """How a merge is asked for. ``taken``: how conflicts are settled, if they are; ``read``: whether that still stands."""
+    """How a merge is asked for. ``taken``: how conflicts are settled, if they are; ``read``: whether that still stands;
+    ``seen``: whether it comes to what its caller saw of it.
+    """
 
     dry_run: bool = False
     forward: bool = False
     accept: bool = False
     taken: Mapping[Key, str] = field(default_factory=dict)
     read: Mapping[Key, bool] = field(default_factory=dict)
+    seen: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -289,6 +292,7 @@ wishes = st.builds(
     accept=st.sampled_from([False, False, True]),
     taken=st.dictionaries(keys, st.sampled_from(["source", "target", "other", "nothing", "late"]), max_size=4),
     read=st.just({}) | st.dictionaries(keys, st.booleans(), max_size=1),
+    seen=st.sampled_from([None, None, True, False]),
 )
 
 
@@ -548,11 +552,18 @@ class CatalogMachine(RuleBasedStateMachine):
                 fast_forward=wish.forward,
                 settled=plan.settled,
                 reads=plan.reads,
+                expected_changes=None if wish.seen is None else plan.changes if wish.seen else other,
                 run=acting,
                 **WHO,
             )
 
         result: MergeResult | None = None
+        other = (*plan.changes[1:], Change(key=KEYS[0], before="another", after=None))
+        new = not history.leads_to(ours, theirs) and not plan.conflicts and (wish.accept or not plan.suspects)
+        if wish.seen is False and new:
+            with pytest.raises(HeadMoved):
+                act()
+            return None
         with self.refused(plan.suspects, wish.accept):
             result = self.do(cut, act)
         if result is None:
