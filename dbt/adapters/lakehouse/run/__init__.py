@@ -10,6 +10,7 @@
 ``changes``     INSERT, UPDATE, DELETE, MERGE, CREATE, ALTER, DROP, COMMENT on lake relations
 ``reuse``       results made before: found, put in place, remembered, waited for
 ``fingerprint`` what they are found by; ``normal``, ``calls``, ``python_parts`` beneath it
+``vouching``    runs that wrote nothing, and are on record for what passed
 ``provenance``  what entries were computed from, and which of them are stale
 ``garbage``     what nothing leads to any more; ``compaction``: fewer files; ``upkeep``: their values
 ``reverting``   commits undone, tables put back; ``dependants``, ``rewriting``, ``going_back`` beneath it
