@@ -668,7 +668,7 @@ class LakehouseAdapter(SQLAdapter):
     # what inherited macros ask
 
     @available.parse(lambda *a, **k: "")
-    def lakehouse(self, *words: str, **options: Any) -> str:
+    def lakehouse(self, *words: Any, **options: Any) -> str:
         """Run a command of `lakehouse` on this target's lake; what it prints. Raises where its exit code says so.
 
         ``options`` are the command's, by name: ``adapter.lakehouse("merge", "dev", into="main", dry_run=true)``.
@@ -678,7 +678,7 @@ class LakehouseAdapter(SQLAdapter):
         with dbt_errors():
             code, text = within.run(self.lake(), self.credentials.as_profile(), words, options)
         if code:
-            raise DbtRuntimeError(f"lakehouse {' '.join(words)} says:\n{text}")
+            raise DbtRuntimeError(f"`lakehouse {words[0]}` says:\n{text}")
         return text
 
     @available

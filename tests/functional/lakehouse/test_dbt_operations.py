@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import click
 from dbt_shop import Shop
 
 import dbt.include.lakehouse
 from dbt.adapters.lakehouse.catalog.model import RefKind
+from dbt.adapters.lakehouse.cli.main import lakehouse
 
 MACROS = Path(dbt.include.lakehouse.__file__).parent / "macros" / "operations.sql"
 
@@ -74,9 +76,48 @@ def test_macros_of_a_project_can_go_on_with_what_a_command_says(shop: Shop) -> N
     assert "cannot be run inside of dbt" in operate(shop, "forbidden", code=1)
 
 
-def test_a_macro_calls_one_method_of_the_adapter() -> None:
+def test_each_macro_calls_one_command_with_options_that_it_has() -> None:
     macros = re.findall(r"{% macro (\w+)\(.*?\) %}(.*?){% endmacro %}", MACROS.read_text(), re.DOTALL)
-    assert macros
+    assert len(macros) > 15
     for name, body in macros:
         assert name.startswith("lakehouse_")
-        assert re.fullmatch(r'\s*{{ print\(adapter\.lakehouse\("[^{}]*(\{[^{}]*\})?[^{}]*\)\) }}\s*', body), name
+        call = re.fullmatch(r"\s*{{ print\(adapter\.lakehouse\((.*)\)\) }}\s*", body)
+        assert call is not None, name
+        command: click.Command = lakehouse
+        for word in re.findall(r'"(\w+)"(?!:)', call[1]):
+            assert isinstance(command, click.Group), name
+            command = command.commands[word]
+        options = {option for parameter in command.params for option in parameter.opts}
+        said = {*re.findall(r"(\w+)=", call[1]), *re.findall(r'"(\w+)":', call[1])}
+        assert {f"--{option.replace('_', '-')}" for option in said} <= options, name
+
+
+def test_what_people_change_by_hand_is_an_operation() -> None:
+    names = set(re.findall(r"{% macro lakehouse_(\w+)\(", MACROS.read_text()))
+    assert names >= {
+        "merge",
+        "revert",
+        "reset",
+        "check",
+        "log",
+        "show",
+        "diff",
+        "runs",
+        "run",
+        "rerun",
+        "gc",
+        "compact",
+    }
+    assert names >= {f"{verb}_{what}" for verb in ("create", "delete") for what in ("branch", "tag")}
+
+
+def test_going_back_with_dbt_alone(shop: Shop) -> None:
+    for value in (1, 2):
+        shop.models(one=f"select {value} as a", two="select a from {{ ref('one') }}")
+        shop.dbt("run")
+    said = operate(shop, "lakehouse_revert", "{what: shop.one, to: main~1}", code=1)
+    assert "stands on it" in said
+    assert "shop.two" in said
+    operate(shop, "lakehouse_revert", "{what: shop.one, to: main~1, with_dependants: true}")
+    assert shop.rows("select * from one, two") == [(1, 1)]
+    assert "all that main holds stands on" in operate(shop, "lakehouse_check")

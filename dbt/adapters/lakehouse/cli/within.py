@@ -19,14 +19,18 @@ _NOT_HERE = frozenset({"dev", "ci", "check-project", "serve", "token", "audit"})
 """Commands that go on for ever, start dbt themselves, or are for whoever keeps a service."""
 
 
-def run(lake: Lake, profile: dict[str, Any], words: Sequence[str], options: Mapping[str, Any]) -> tuple[int, str]:
+def run(lake: Lake, profile: dict[str, Any], words: Sequence[Any], options: Mapping[str, Any]) -> tuple[int, str]:
     """Run one command; its exit code and what it printed. Raises ``ConfigError`` where the command makes no sense.
 
-    ``options`` are the command's by name: True is a flag, a list is said once an item, None and False are left out.
+    Of ``words``, lists are several and None is none. ``options`` are the command's by name: True is a flag, a list is said
+    once an item, None and False are left out.
     """
-    arguments = [*map(str, words), *_spelt(options)]
-    if not words or words[0] in _NOT_HERE:
-        raise ConfigError(f"`lakehouse {' '.join(words)}` is for a terminal and cannot be run inside of dbt")
+    said = [
+        str(one) for word in words for one in (word if isinstance(word, list | tuple) else [word]) if one is not None
+    ]
+    arguments = [*said, *_spelt(options)]
+    if not said or said[0] in _NOT_HERE:
+        raise ConfigError(f"`lakehouse {' '.join(said)}` is for a terminal and cannot be run inside of dbt")
     into = io.StringIO()
     cli = Cli.on(lake, profile, into)
     cli.out.json = "--json" in arguments

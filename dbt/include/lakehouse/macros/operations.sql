@@ -28,18 +28,50 @@
   {{ print(adapter.lakehouse("tag", "delete", name)) }}
 {% endmacro %}
 
-{% macro lakehouse_merge(from, into, dry_run=false, message=none) %}
-  {{ print(adapter.lakehouse("merge", from, into=into, dry_run=dry_run, message=message)) }}
+{% macro lakehouse_merge(from, into, dry_run=false, message=none, no_ff=false, take=none, accept_tainted=false, allow=none) %}
+  {{ print(adapter.lakehouse("merge", from, into=into, dry_run=dry_run, message=message, no_ff=no_ff, take=take, accept_tainted=accept_tainted, allow=allow)) }}
 {% endmacro %}
 
-{% macro lakehouse_runs() %}
-  {{ print(adapter.lakehouse("runs")) }}
+{% macro lakehouse_revert(what, to=none, on=none, with_dependants=false, knowingly=false, accept_tainted=false, dry_run=false, message=none) %}
+  {{ print(adapter.lakehouse("revert", what, to=to, on=on, with_dependants=with_dependants, knowingly=knowingly, accept_tainted=accept_tainted, dry_run=dry_run, message=message)) }}
+{% endmacro %}
+
+{% macro lakehouse_reset(branch, to, accept_tainted=false, dry_run=false, message=none) %}
+  {{ print(adapter.lakehouse("reset", branch, to=to, accept_tainted=accept_tainted, dry_run=dry_run, message=message)) }}
+{% endmacro %}
+
+{% macro lakehouse_check(ref=none) %}
+  {{ print(adapter.lakehouse("check", ref)) }}
+{% endmacro %}
+
+{% macro lakehouse_log(ref=none, limit=none, table=none) %}
+  {{ print(adapter.lakehouse("log", ref, limit=limit, table=table)) }}
+{% endmacro %}
+
+{% macro lakehouse_show(commit) %}
+  {{ print(adapter.lakehouse("show", commit)) }}
+{% endmacro %}
+
+{% macro lakehouse_diff(old, new, rows=false, key=none) %}
+  {{ print(adapter.lakehouse("diff", old, new, rows=rows, key=key)) }}
+{% endmacro %}
+
+{% macro lakehouse_runs(limit=none) %}
+  {{ print(adapter.lakehouse("runs", limit=limit)) }}
+{% endmacro %}
+
+{% macro lakehouse_run(id) %}
+  {{ print(adapter.lakehouse("run", "show", id)) }}
+{% endmacro %}
+
+{% macro lakehouse_rerun(id, branch=none, keep=false) %}
+  {{ print(adapter.lakehouse("rerun", id, branch=branch, keep=keep)) }}
 {% endmacro %}
 
 {% macro lakehouse_gc(dry_run=false, keep_history=none, keep_failed_runs=none, keep_results=none, grace=none) %}
   {{ print(adapter.lakehouse("gc", dry_run=dry_run, keep_history=keep_history, keep_failed_runs=keep_failed_runs, keep_results=keep_results, grace=grace)) }}
 {% endmacro %}
 
-{% macro lakehouse_compact(tables=[], all=false, branch=none, dry_run=false, keep_snapshots=none, older_than=none) %}
-  {{ print(adapter.lakehouse("compact", *tables, all=all, branch=branch, dry_run=dry_run, keep_snapshots=keep_snapshots, older_than=older_than)) }}
+{% macro lakehouse_compact(tables=[], branch=none, all=false, keep_snapshots=none, older_than=none, dry_run=false) %}
+  {{ print(adapter.lakehouse("compact", tables, branch=branch, all=all, keep_snapshots=keep_snapshots, older_than=older_than, dry_run=dry_run)) }}
 {% endmacro %}
