@@ -18,7 +18,7 @@ from dbt.adapters.lakehouse.catalog.sql_catalog import SqlCatalog
 from dbt.adapters.lakehouse.errors import Collected, HeadMoved
 from dbt.adapters.lakehouse.run import reverting, rewriting
 from dbt.adapters.lakehouse.run.going_back import ResetRequest, Reverted, RevertRequest
-from dbt.adapters.lakehouse.run.lifecycle import is_dead
+from dbt.adapters.lakehouse.run.liveness import is_dead
 from dbt.adapters.lakehouse.tables.values import Column
 
 Open = Callable[[], Catalog]

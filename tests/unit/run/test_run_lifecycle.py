@@ -18,7 +18,8 @@ import pytest
 from dbt.adapters.lakehouse.catalog.model import RefKind, RunRecord, RunStatus
 from dbt.adapters.lakehouse.errors import CatalogError, ConfigError, HeadMoved, JobCancelled, MergeConflict, RefNotFound
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
-from dbt.adapters.lakehouse.run.lifecycle import LEASE, LakeRun, is_dead, this_process
+from dbt.adapters.lakehouse.run.lifecycle import LakeRun
+from dbt.adapters.lakehouse.run.liveness import LEASE, is_dead, this_process
 from dbt.adapters.lakehouse.run.session import RunSession
 from dbt.adapters.lakehouse.run.values import Build, Name
 from dbt.adapters.lakehouse.settings import PublishMode

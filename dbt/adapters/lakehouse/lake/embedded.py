@@ -17,7 +17,8 @@ from dbt.adapters.lakehouse.jobs.job import Job, Query
 from dbt.adapters.lakehouse.lake.base import Check, RunRequest
 from dbt.adapters.lakehouse.lake.maintenance import LakeMaintenance
 from dbt.adapters.lakehouse.lake.versions import CatalogVersions
-from dbt.adapters.lakehouse.run.lifecycle import LakeRun, is_dead
+from dbt.adapters.lakehouse.run.lifecycle import LakeRun
+from dbt.adapters.lakehouse.run.liveness import is_dead
 from dbt.adapters.lakehouse.run.session import RunSession
 from dbt.adapters.lakehouse.run.state import Snapshot, State
 from dbt.adapters.lakehouse.settings import LakeSettings

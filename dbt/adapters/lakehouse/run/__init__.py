@@ -3,6 +3,7 @@
 ==============  ======================================================================
 ``values``      names, builds, results
 ``lifecycle``   a run from its first write to publish, fail or abandon
+``liveness``    who works on an open run, and whether it still does
 ``state``       what a run sees: a commit plus its own writes
 ``session``     one thread's way in: statements, builds, look-ups
 ``inputs``      what a job's SQL reads, as the job's inputs

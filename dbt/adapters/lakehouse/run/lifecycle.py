@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
-import socket
 import threading
 import weakref
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Any
 
 from dbt.adapters.lakehouse import telemetry
@@ -47,6 +44,7 @@ from dbt.adapters.lakehouse.run.asked import asked
 from dbt.adapters.lakehouse.run.batch_results import Present
 from dbt.adapters.lakehouse.run.batches import Batches, settle
 from dbt.adapters.lakehouse.run.facts import facts
+from dbt.adapters.lakehouse.run.liveness import beat, this_process
 from dbt.adapters.lakehouse.run.session import RunSession
 from dbt.adapters.lakehouse.run.state import Snapshot, State
 from dbt.adapters.lakehouse.run.values import MergeRequest, Moved, RunMemory, RunRequest
@@ -54,21 +52,6 @@ from dbt.adapters.lakehouse.settings import Isolation, LakeSettings, PublishMode
 
 WRITING = frozenset({"run", "build", "seed", "snapshot", "clone", "retry"})
 """dbt's commands that are there to write."""
-
-HEARTBEAT_SECONDS = 10.0
-"""How often an open run says that it lives."""
-
-LEASE = timedelta(seconds=60)
-"""After this much silence, a run on another machine counts as dead."""
-
-
-SERVICE = "service"
-"""As the first part of an owner: the client of a service keeps the run alive, whatever process of the service works on it."""
-
-
-def service_owner(user: str) -> str:
-    """The owner of a run that a user of a service works on."""
-    return f"{SERVICE}:{user}"
 
 
 def _asked_by() -> dict[str, Any]:
@@ -401,7 +384,7 @@ class LakeRun:
         self.catalog.create_ref(record.branch, RefKind.BRANCH, own.commit, run=record.id)
         self._record = record
         if self._owner is None:
-            threading.Thread(target=_beat, args=(self.catalog, record.id, self._heart), daemon=True).start()
+            threading.Thread(target=beat, args=(self.catalog, record.id, self._heart), daemon=True).start()
         return record.branch
 
     # ending
@@ -627,44 +610,3 @@ class LakeRun:
 
 def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
-
-
-def _beat(catalog: Catalog, run_id: str, stop: threading.Event) -> None:
-    while not stop.wait(HEARTBEAT_SECONDS):
-        # A beat that fails is followed by the next; the run itself would notice a catalog that is gone.
-        with contextlib.suppress(LakehouseError):
-            catalog.heartbeat(run_id)
-
-
-def this_process() -> str:
-    """This process as ``host:pid:start``."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_start_of(os.getpid())}"
-
-
-def is_dead(record: RunRecord, now: datetime | None = None, lease: timedelta = LEASE) -> bool:
-    """Whether an open run's process is gone: looked up on this machine, judged by silence on others and behind a service."""
-    if record.status is not RunStatus.OPEN:
-        return False
-    host, _, rest = record.owner.partition(":")
-    pid, _, start = rest.partition(":")
-    if host in (SERVICE, "") or host != socket.gethostname() or not pid.isdigit():
-        return (now or datetime.now(UTC)) - record.heartbeat_at > lease
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    # The number may have been given to another process since.
-    return _start_of(int(pid)) != start
-
-
-def _start_of(pid: int) -> str:
-    """When a process was started, where the system tells; else empty."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    fields = stat.rpartition(")")[2].split()
-    # A process that ended but was not waited for yet is no longer at work.
-    return "ended" if fields[0] == "Z" else fields[19]

@@ -16,6 +16,7 @@ from dbt.adapters.lakehouse.catalog.model import ReusableResult, TableEntry, ide
 from dbt.adapters.lakehouse.errors import StorageError
 from dbt.adapters.lakehouse.run import fingerprint
 from dbt.adapters.lakehouse.run.fingerprint import Fingerprint
+from dbt.adapters.lakehouse.run.liveness import is_dead
 from dbt.adapters.lakehouse.run.values import Build, Result, Reused
 from dbt.adapters.lakehouse.storage import storage_for
 from dbt.adapters.lakehouse.tables.values import Column, Written
@@ -136,9 +137,6 @@ def _is_known(
 
 def _claim(session: RunSession, run: LakeRun, index: ReuseIndex, this: Attempt) -> bool:
     """Wait while another living run computes the result; then it is found, or claimed, or (after long) neither."""
-    # Imported late: runs make sessions, which use this module.
-    from dbt.adapters.lakehouse.run.lifecycle import is_dead
-
     assert this.mark is not None
     run.begin()
     deadline = time.monotonic() + WAIT_SECONDS

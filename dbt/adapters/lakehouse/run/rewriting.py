@@ -36,6 +36,7 @@ from dbt.adapters.lakehouse.errors import (
     TaintedError,
 )
 from dbt.adapters.lakehouse.run.going_back import ResetRequest, Reverted
+from dbt.adapters.lakehouse.run.liveness import this_process
 from dbt.adapters.lakehouse.run.provenance import State
 
 _PAGE = 256
@@ -203,7 +204,7 @@ class Rewrite:
     def _merge(self, catalog: Catalog) -> Commit:
         """By way of a run branch: a process that dies on the way leaves that, as any run does, and nothing else."""
         # Imported late: only this needs to know what a run is.
-        from dbt.adapters.lakehouse.run.lifecycle import run_branch, this_process
+        from dbt.adapters.lakehouse.run.lifecycle import run_branch
 
         now = datetime.now(UTC)
         run = str(uuid.uuid4())

@@ -29,7 +29,8 @@ from dbt.adapters.lakehouse.catalog.model import (
 from dbt.adapters.lakehouse.catalog.model import RunStatus as Status
 from dbt.adapters.lakehouse.catalog.refs import RUN_PREFIX, aside, check_name, is_run_name, parse
 from dbt.adapters.lakehouse.errors import Denied, InvalidRef, LakehouseError, RefNotFound
-from dbt.adapters.lakehouse.run.lifecycle import WRITING, service_owner
+from dbt.adapters.lakehouse.run.lifecycle import WRITING
+from dbt.adapters.lakehouse.run.liveness import service_owner
 from dbt.adapters.lakehouse.service.audit import AuditLog, Outcome, entry_for
 from dbt.adapters.lakehouse.service.policy import Capability, Policy, Principal
 from dbt.adapters.lakehouse.service.sight import Sight, not_found, resolve_visible

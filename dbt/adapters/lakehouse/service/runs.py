@@ -27,7 +27,8 @@ from dbt.adapters.lakehouse.errors import (
 from dbt.adapters.lakehouse.executors.base import Executor, Requester
 from dbt.adapters.lakehouse.lake.remote import wire
 from dbt.adapters.lakehouse.run.asked import Asked, asked
-from dbt.adapters.lakehouse.run.lifecycle import LakeRun, is_dead, service_owner
+from dbt.adapters.lakehouse.run.lifecycle import LakeRun
+from dbt.adapters.lakehouse.run.liveness import is_dead, service_owner
 from dbt.adapters.lakehouse.run.session import RunSession
 from dbt.adapters.lakehouse.run.state import Snapshot, State
 from dbt.adapters.lakehouse.run.values import Built, Moved, Name, RunMemory, RunRequest
