@@ -13,26 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dbt.adapters.lakehouse.cli.jobs import new_lines
-from dbt.adapters.lakehouse.cli.main import main
 from dbt.adapters.lakehouse.executors.records import Attempt, JobRecord
 from dbt.adapters.lakehouse.service.store import ServiceStore
 
 Lakehouse = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def lakehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Lakehouse:
-    monkeypatch.delenv("LAKEHOUSE_SERVICE", raising=False)
-    monkeypatch.setenv("LAKEHOUSE_WAREHOUSE", str(tmp_path / "lake"))
-    monkeypatch.setenv("LAKEHOUSE_AUTHOR", "ada")
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        code = main(arguments)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def test_a_token_is_printed_alone_so_that_it_can_be_piped(lakehouse: Lakehouse) -> None:

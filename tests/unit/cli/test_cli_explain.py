@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,31 +22,9 @@ from dbt.adapters.lakehouse.catalog.model import (
     key_of,
 )
 from dbt.adapters.lakehouse.catalog.sql_catalog import SqlCatalog
-from dbt.adapters.lakehouse.cli.main import main
 
 Lakehouse = Callable[..., tuple[int, str, str]]
 DOCUMENTED = Path(__file__).parents[3] / "docs" / "cli.md"
-
-
-@pytest.fixture
-def catalog(tmp_path: Path) -> Iterator[SqlCatalog]:
-    (tmp_path / "lake").mkdir()
-    opened = SqlCatalog.open(f"sqlite:///{tmp_path}/lake/catalog.sqlite")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def lakehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Lakehouse:
-    monkeypatch.setenv("LAKEHOUSE_WAREHOUSE", str(tmp_path / "lake"))
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        code = main(arguments)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 class Runs:

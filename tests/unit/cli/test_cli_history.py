@@ -16,7 +16,6 @@ from rich.text import Text
 
 from dbt.adapters.lakehouse.catalog.model import Commit, Key, RefKind, TableEntry
 from dbt.adapters.lakehouse.cli.graph import graph
-from dbt.adapters.lakehouse.cli.main import main
 from dbt.adapters.lakehouse.cli.output import Output
 from dbt.adapters.lakehouse.errors import InvalidRef
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
@@ -64,20 +63,6 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
     lake = EmbeddedLake.open(settings)
     yield Shop(lake)
     lake.close()
-
-
-@pytest.fixture
-def lakehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Lakehouse:
-    monkeypatch.setenv("LAKEHOUSE_WAREHOUSE", str(tmp_path / "lake"))
-    monkeypatch.setenv("LAKEHOUSE_AUTHOR", "ada")
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        code = main(arguments)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def answer(called: tuple[int, str, str]) -> Any:

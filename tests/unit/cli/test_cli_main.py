@@ -5,42 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
-import pytest
 
 from dbt.adapters.lakehouse.catalog.model import ANY, Entry, Key, Put, TableEntry, ViewEntry, key_of
 from dbt.adapters.lakehouse.catalog.sql_catalog import SqlCatalog
 from dbt.adapters.lakehouse.cli.main import lakehouse as lakehouse_group
-from dbt.adapters.lakehouse.cli.main import main
 from dbt.adapters.lakehouse.tables.values import Column
 
 Lakehouse = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def catalog(tmp_path: Path) -> Iterator[SqlCatalog]:
-    (tmp_path / "lake").mkdir()
-    opened = SqlCatalog.open(f"sqlite:///{tmp_path}/lake/catalog.sqlite")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def lakehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Lakehouse:
-    monkeypatch.setenv("LAKEHOUSE_WAREHOUSE", str(tmp_path / "lake"))
-    monkeypatch.setenv("LAKEHOUSE_AUTHOR", "ada")
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        code = main(arguments)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def table(name: str = "t", rows: int = 1, **columns: str) -> TableEntry:

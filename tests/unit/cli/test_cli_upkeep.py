@@ -10,7 +10,6 @@ from pathlib import Path
 import click
 import pytest
 
-from dbt.adapters.lakehouse.cli.main import main
 from dbt.adapters.lakehouse.cli.upkeep import Span
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
 from dbt.adapters.lakehouse.run.values import RunRequest
@@ -33,20 +32,6 @@ def lake(tmp_path: Path) -> Iterator[EmbeddedLake]:
     session.close()
     yield opened
     opened.close()
-
-
-@pytest.fixture
-def lakehouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Lakehouse:
-    monkeypatch.setenv("LAKEHOUSE_WAREHOUSE", str(tmp_path / "lake"))
-    monkeypatch.setenv("LAKEHOUSE_AUTHOR", "ada")
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        code = main(arguments)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.mark.parametrize(
