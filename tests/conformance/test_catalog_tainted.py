@@ -180,6 +180,15 @@ def test_rows_added_by_hand_to_a_tainted_table_do_not_make_it_clean(broken):
     assert broken.merge("fix", "main", **NOBODY).commit
 
 
+def test_a_run_of_no_node_that_adds_rows_to_a_tainted_table_does_not_make_it_clean(broken):
+    start_run(broken, "import", "fix", target="fix")
+    nobodys = dataclasses.replace(model("t1", 3), node=None)
+    write(broken, "run/import", put(nobodys), run="import", mode="append")
+    end_run(broken, "import", RunStatus.OPEN, "s.t1")
+    assert broken.merge("run/import", "fix", run="import", **NOBODY).commit
+    refused(broken, "fix", "t1")
+
+
 def test_an_incremental_run_on_a_tainted_table_vouches_for_the_whole(broken):
     start_run(broken, "more", "fix", target="fix")
     write(broken, "run/more", put(model("t1", 3)), run="more", mode="append", node="model.p.t1")

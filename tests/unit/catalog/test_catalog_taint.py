@@ -69,6 +69,12 @@ def test_nodes_that_passed_are_those_dbt_says_so_of():
     assert passing_nodes(None) == frozenset()
 
 
+@pytest.mark.parametrize("command", ["dbt compile", "dbt generate", "dbt show", "dbt clone", "dbt list"])
+def test_what_a_command_only_looked_at_did_not_pass_in_it(command):
+    record = dataclasses.replace(run("r", RunStatus.PUBLISHED, t="success"), command=command)
+    assert passing_nodes(record) == frozenset()
+
+
 def test_a_run_vouches_for_its_nodes_and_for_the_runs_it_continues():
     suspect = Suspect(key=KEY, commit="c", run="bad", node=NODE, contents=("1",))
     without_node = dataclasses.replace(suspect, node=None)
@@ -142,7 +148,8 @@ def test_what_a_run_wrote_that_did_not_pass_is_suspect_while_it_stands():
         ("other", None, {}, False),
         ("2", "good", {"statement": "insert"}, True),
         ("2", "good", {"mode": "append"}, True),
-        ("hook", "good", {"statement": "insert"}, False),
+        ("hook", "good", {"statement": "insert"}, True),
+        ("hook", "good", {"mode": "append"}, True),
         ("2", "good", {"reused": {}}, False),
         ("2", "good", {"recalled": {"s.t": {}}}, False),
         ("2", "good", {"recalled": {"s.other": {}}}, True),

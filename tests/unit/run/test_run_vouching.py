@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -52,6 +53,24 @@ def test_a_run_that_finds_all_as_it_should_be_vouches_for_it(lake, open_run, for
 @pytest.mark.parametrize("nodes", [{}, {NODE: {"status": "skipped"}}, {"model.shop.other": {"status": "success"}}])
 def test_a_run_that_did_not_pass_over_it_does_not(lake, open_run, fork, nodes):
     build(open_run(branch=fork)).publish(nodes)
+    with pytest.raises(TaintedError):
+        merge(lake, fork)
+
+
+@pytest.mark.parametrize("command", ["dbt compile", "dbt generate", "dbt show", "dbt clone"])
+def test_a_command_that_only_looks_at_nodes_does_not(lake, open_run, fork, command):
+    run = build(open_run(branch=fork, command=command))
+    run.publish({NODE: {"status": "success"}})
+    assert lake.catalog.run(run.request.id) is None
+    with pytest.raises(TaintedError):
+        merge(lake, fork)
+
+
+def test_a_command_that_only_looks_at_nodes_vouches_for_none_though_it_wrote(lake, open_run, fork):
+    run = open_run(branch=fork, command="dbt compile")
+    with contextlib.closing(run.session()) as session:
+        session.build(Build(name=Name(database="lake", schema="s", name="other"), sql="select 1 as id"))
+    assert run.publish({NODE: {"status": "success"}}) is not None
     with pytest.raises(TaintedError):
         merge(lake, fork)
 

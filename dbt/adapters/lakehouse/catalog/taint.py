@@ -28,6 +28,9 @@ PASSED = (RunStatus.PASSED, RunStatus.PUBLISHED)
 PASSING = frozenset({"success", "pass", "warn", "reused"})
 """What dbt says of nodes that passed."""
 
+LOOKING = frozenset({"clone", "compile", "freshness", "generate", "list", "ls", "parse", "show"})
+"""dbt's commands of which nodes come back as successes though they were not built; a clone leaves what is there."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
@@ -61,9 +64,14 @@ def passed(run: str | None, records: Mapping[str, RunRecord], acting: str | None
     return run is None or run == acting or (run in records and records[run].status in PASSED)
 
 
+def builds(command: str) -> bool:
+    """Whether what passes in a command was built, reused or tested by it."""
+    return command.rpartition(" ")[2] not in LOOKING
+
+
 def passing_nodes(record: RunRecord | None) -> frozenset[str]:
-    """The nodes that passed in a run."""
-    if record is None:
+    """The nodes that passed in a run; none in one that only looked at them."""
+    if record is None or not builds(record.command):
         return frozenset()
     return frozenset(
         node for node, said in record.nodes.items() if isinstance(said, Mapping) and said.get("status") in PASSING
@@ -144,7 +152,7 @@ class Tracer:
             return False
         if _reuses(step):
             return False
-        if step.run is None or after.node is not None:
+        if step.run is None or before.node is not None or after.node is not None:
             return True
         # What a hook adds to a table of nobody's, that hook answers for; not for what its own run brought there.
         return any(one.run == step.run for one in earlier if one.after == step.before)

@@ -446,7 +446,11 @@ class LakeRun:
 
     def _vouch(self, nodes: Mapping[str, Any]) -> None:
         """Be on record though nothing was written, where nodes passed over what a run left that did not pass."""
-        if self.live or self._base is None or not vouching.is_needed(self.catalog, self._base, nodes):
+        if (
+            self.live
+            or self._base is None
+            or not vouching.is_needed(self.catalog, self._base, nodes, self.request.command)
+        ):
             return
         now = datetime.now(UTC)
         self._record = RunRecord(

@@ -7,15 +7,17 @@ from typing import Any
 
 from dbt.adapters.lakehouse.catalog.base import Catalog
 from dbt.adapters.lakehouse.catalog.model import Commit, RunStatus
-from dbt.adapters.lakehouse.catalog.taint import PASSING
+from dbt.adapters.lakehouse.catalog.taint import PASSING, builds
 
 LOOKED_BACK = 200
 """So many commits; a branch that was forked from a failed run's begins with the commits of that run."""
 
 
-def is_needed(catalog: Catalog, base: str, nodes: Mapping[str, Any]) -> bool:
+def is_needed(catalog: Catalog, base: str, nodes: Mapping[str, Any], command: str) -> bool:
     """Whether nodes passed, and a run that did not pass left something in the history of the commit they passed on."""
-    if not any(isinstance(said, Mapping) and said.get("status") in PASSING for said in nodes.values()):
+    if not builds(command) or not any(
+        isinstance(said, Mapping) and said.get("status") in PASSING for said in nodes.values()
+    ):
         return False
     commits = catalog.log(base, LOOKED_BACK)
     if any(commit.provenance.get("accepted_tainted") for commit in commits):
