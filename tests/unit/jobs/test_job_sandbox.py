@@ -567,3 +567,16 @@ def test_no_function_that_duckdb_has_reads_a_canary(armed: Bench, canary: Canary
     assert canary.calls == []
     assert files_of(canary) == before
     assert armed.query("SELECT 42") == [(42,)]
+
+
+def test_no_job_waits_for_a_thread_to_start(lake: Path) -> None:
+    """Under a limit of memory, Python waits for ever for a thread that cannot come up."""
+    before = set(threading.enumerate())
+    with contextlib.closing(Worker(settings_for(lake))) as worker:
+        [spare] = set(threading.enumerate()) - before
+        for number in range(3):
+            # Another home is another DuckDB.
+            job = Job(key="k", database="lake", default_schema=f"s{number}", action=Query(sql="SELECT 42"))
+            assert worker.run(job).rows == [(42,)]
+            assert set(threading.enumerate()) - before == {spare}
+    assert not spare.is_alive()

@@ -336,6 +336,7 @@ def _check_rows(rules: Rules, connection: duckdb.DuckDBPyConnection, sql: str | 
         rules.expression(check, "a constraint")
 
 
+_LOOK_SECONDS = 1.0
 _LONG, _SOON = 0.05, 0.003
 """Seconds after which the next DuckDB is made: while a job runs, if it takes longer than most; else when it has answered.
 
@@ -344,17 +345,22 @@ Python does nothing else meanwhile, so that neither the start of a job nor its a
 
 
 class _Spare:
-    """A DuckDB that is ready before it is wanted, and the end of those that were."""
+    """A DuckDB that is ready before it is wanted, and the end of those that were.
+
+    Its thread is there from the beginning: under a job's memory limit, Python may wait for ever for one to start.
+    """
 
     def __init__(self, settings: LakeSettings, first: Instance) -> None:
         self._settings = settings
         self._ready: Instance | None = first
         self._gone: list[Instance] = []
-        self._threads: list[threading.Thread] = []
         self._due = 0.0
         self._moved = threading.Condition()
         self._making = False
         self._closed = False
+        # No daemon: a process that ends while DuckDB starts or stops in a thread would be aborted.
+        self._thread = threading.Thread(target=self._work, name="lakehouse-spare")
+        self._thread.start()
 
     def take(self) -> Instance:
         """A DuckDB that nobody has used."""
@@ -373,42 +379,45 @@ class _Spare:
     def prepare(self, after: float) -> None:
         """Do both in the background, in so many seconds."""
         due = time.monotonic() + after
-        if self._making:
-            self._hurry(min(due, self._due))
-        elif not self._closed and (self._ready is None or self._gone):
-            self._due, self._making = due, True
-            # No daemon: a process that ends while DuckDB starts or stops in a thread would be aborted.
-            thread = threading.Thread(target=self._work, name="lakehouse-spare")
-            self._threads = [*(t for t in self._threads if t.is_alive()), thread]
-            thread.start()
-
-    def _hurry(self, due: float) -> None:
         with self._moved:
-            self._due = due
+            if self._making:
+                self._due = min(due, self._due)
+            elif not self._closed and (self._ready is None or self._gone):
+                self._due, self._making = due, True
             self._moved.notify_all()
 
     def _work(self) -> None:
+        while self._is_wanted():
+            made = self._ready
+            if made is None and not self._closed:
+                # What is wrong is said to the job that finds no spare one.
+                with contextlib.suppress(Exception):
+                    made = Instance(self._settings)
+            with self._moved:
+                self._ready, self._making = made, False
+                self._moved.notify_all()
+            while self._gone:
+                with contextlib.suppress(Exception):
+                    self._gone.pop().close()
+
+    def _is_wanted(self) -> bool:
+        """Wait until there is something to do, and the time for it; False at the end."""
         with self._moved:
+            while not self._making:
+                # A program that ends without closing its sandbox must not wait for this thread.
+                if self._closed or not threading.main_thread().is_alive():
+                    return False
+                self._moved.wait(_LOOK_SECONDS)
             while (left := self._due - time.monotonic()) > 0:
                 self._moved.wait(left)
-        made = self._ready
-        if made is None and not self._closed:
-            # What is wrong is said to the job that finds no spare one.
-            with contextlib.suppress(Exception):
-                made = Instance(self._settings)
-        with self._moved:
-            self._ready, self._making = made, False
-            self._moved.notify_all()
-        with contextlib.suppress(IndexError):  # another thread took the last one
-            while True:
-                self._gone.pop().close()
+            return True
 
     def close(self) -> None:
         """Stop all that is left."""
-        self._closed = True
-        self._hurry(0.0)
-        for thread in self._threads:
-            thread.join()
+        with self._moved:
+            self._closed, self._due = True, 0.0
+            self._moved.notify_all()
+        self._thread.join()
         for instance in [*self._gone, *([self._ready] if self._ready is not None else [])]:
             instance.close()
         self._gone, self._ready = [], None
