@@ -13,7 +13,15 @@ from typing import Any
 import pytest
 
 from dbt.adapters.lakehouse.catalog.model import Key, RefKind, Retention, RunStatus, TableEntry
-from dbt.adapters.lakehouse.errors import Collected, ConfigError, ConflictError, NotInLake, RefExists, RefNotFound
+from dbt.adapters.lakehouse.errors import (
+    Collected,
+    ConfigError,
+    ConflictError,
+    NotInLake,
+    RefExists,
+    RefNotFound,
+    TaintedError,
+)
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
 from dbt.adapters.lakehouse.lake.rerun import Rerun, RerunRequest, Retold, rerun
 from dbt.adapters.lakehouse.run.lifecycle import LakeRun
@@ -354,6 +362,20 @@ def test_a_failed_run_is_done_again_as_far_as_it_came(workshop: Workshop) -> Non
     found = workshop.again(run.request.id)
     assert outcomes(found) == {"a": "equal"}
     assert any("as far as it came" in note for note in found.notes)
+
+
+def test_a_failed_run_done_again_is_as_tainted_as_it_was(workshop: Workshop) -> None:
+    run = workshop.open()
+    with closing(run.session()) as session:
+        session.build(build("a", "select 1 as x"))
+    run.fail("a test failed", {"model.p.a": {"status": "success"}})
+    found = workshop.again(run.request.id, keep=True)
+    catalog = workshop.lake.catalog
+    assert found.branch == f"rerun/{run.request.id[:8]}"
+    assert catalog.resolve(found.branch).id == found.commit
+    with pytest.raises(TaintedError, match=found.run[:8]):
+        catalog.merge(found.branch, "main", author="ada", message="merge")
+    assert [ref.name for ref in catalog.refs() if ref.name == f"run/{found.run}"] == []
 
 
 def test_what_cannot_be_done_again_is_told_and_takes_its_readers_along(workshop: Workshop, tmp_path: Path) -> None:

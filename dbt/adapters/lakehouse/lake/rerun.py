@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from dbt.adapters.lakehouse.catalog.base import Catalog
-from dbt.adapters.lakehouse.catalog.model import Key, RefKind, RunRecord
+from dbt.adapters.lakehouse.catalog.model import Key, RefKind, RunRecord, RunStatus
 from dbt.adapters.lakehouse.catalog.refs import short
 from dbt.adapters.lakehouse.errors import Collected, ConfigError, Denied, JobCancelled, LakehouseError, RefExists
 from dbt.adapters.lakehouse.lake.base import Lake, Run, RunRequest
@@ -100,7 +100,7 @@ def rerun(
     try:
         done = _replay(again, before, database, tell)
         made = catalog.resolve(again.branch).id if again.branch is not None else before.base.id
-        ended = _end(again, done, branch, made)
+        ended = _end(again, done, branch, made) if _passed(before) else _fail(catalog, again, done, branch, before)
         tell("comparing")
         with Teller(lake, before, made, done, database) as teller:
             tables = tuple(teller.tell(key) for key in _keys(before.steps))
@@ -185,11 +185,7 @@ class _Ended:
 
 def _end(run: Run, done: Sequence[Done], branch: str, made: str) -> _Ended:
     """End the run: on its new branch if every step was done, else left on its own."""
-    nodes: dict[str, Any] = {}
-    for one in done:
-        if one.step.node is not None:
-            status = {"done": "success", "taken": "success", "failed": "error", "skipped": "skipped"}[one.outcome]
-            nodes[one.step.node] = _said(status, one)
+    nodes = _nodes(done)
     failed = [one for one in done if one.outcome == "failed"]
     kept = run.branch
     if failed:
@@ -200,6 +196,32 @@ def _end(run: Run, done: Sequence[Done], branch: str, made: str) -> _Ended:
     except LakehouseError as error:
         return _Ended(branch=kept or branch, notes=(f"what was made stays at commit {short(made)}: {error}",))
     return _Ended(branch=branch)
+
+
+def _fail(catalog: Catalog, run: Run, done: Sequence[Done], branch: str, before: Past) -> _Ended:
+    """End what repeats a run that did not pass: no better than that run, since its tests and what it left out are not made.
+
+    The new branch is where it is to be looked at, as tainted as what the run wrote then.
+    """
+    record, own = before.record, run.branch
+    run.fail(f"run {short(record.id)}, which it repeats, did not pass ({record.status.value})", _nodes(done))
+    if own is None or any(one.outcome == "failed" for one in done):
+        return _Ended(branch=own or branch)
+    try:
+        catalog.assign(branch, own, expected=before.base.id, accept_tainted=True)
+    except LakehouseError as error:
+        return _Ended(branch=own, notes=(f"what was made stays on branch {own}: {error}",))
+    _forget(catalog, own)
+    return _Ended(branch=branch)
+
+
+def _passed(before: Past) -> bool:
+    return before.record.status in (RunStatus.PASSED, RunStatus.PUBLISHED)
+
+
+def _nodes(done: Sequence[Done]) -> dict[str, Any]:
+    statuses = {"done": "success", "taken": "success", "failed": "error", "skipped": "skipped"}
+    return {one.step.node: _said(statuses[one.outcome], one) for one in done if one.step.node is not None}
 
 
 def _said(status: str, one: Done) -> Mapping[str, Any]:
@@ -218,7 +240,7 @@ def _notes(before: Past) -> list[str]:
         notes.append(
             "settings and temporary tables that hooks made in their session are not kept, and were not made again"
         )
-    if not before.record.status.clean:
+    if not _passed(before):
         notes.append(f"the run {before.record.status.value}, and was done again as far as it came")
     return notes
 
