@@ -171,6 +171,33 @@ def test_rows_that_may_be_the_same_are_put_together_on_demand(lake: EmbeddedLake
     assert rows(lake) == [1, 2, 3]
 
 
+def test_rows_that_were_accepted_stay_tainted_where_they_became_part_of_a_table(
+    lake: EmbeddedLake, write: Write, open_run: OpenRun
+) -> None:
+    write("main", "select 1 as id")
+    branch(lake)
+    branch(lake, "prod")
+    failed = open_run()
+    session = failed.session()
+    table = Name(database="lake", schema="s", name="t")
+    session.build(Build(name=table, sql="select 66 as id", node="model.shop.t", mode="append"))
+    session.close()
+    failed.fail("on purpose", {})
+    write("dev", "select 2 as id", mode="append")
+    merged = merge(lake, failed.branch or "", "dev", accept_tainted=True, take_all="both")
+    assert merged.commit is not None
+    assert rows(lake, ref="dev") == [1, 2, 66]
+    with pytest.raises(TaintedError, match=failed.request.id[:8]):
+        merge(lake, "dev", "prod")
+    assert rows(lake, ref="prod") == [1]
+    again = open_run(branch="dev")
+    session = again.session()
+    session.build(Build(name=table, sql="select 3 as id", node="model.shop.t", mode="append"))
+    session.close()
+    again.publish({"model.shop.t": {"status": "success"}})
+    assert merge(lake, "dev", "prod").commit
+
+
 def test_rows_of_both_cannot_be_had_of_tables_made_anew(apart: EmbeddedLake) -> None:
     before = head(apart)
     merged = merge(apart, take_all="both")

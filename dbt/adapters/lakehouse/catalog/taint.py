@@ -139,6 +139,9 @@ class Tracer:
         for step in reversed(placed):
             if step.run is not None and step.run in self._bad:
                 return step.commit, step.run
+            accepted = [run for run in _accepted(step) if run in self._bad]
+            if accepted:
+                return step.commit, accepted[0]
         entry = self._entry(content)
         writer = self._writers.get(entry.metadata_location) if isinstance(entry, TableEntry) else None
         return (placed[-1].commit, writer) if writer is not None else None
@@ -169,6 +172,13 @@ def _reuses(step: Step) -> bool:
     """Whether a commit put there what had been made before of the same code and inputs."""
     recalled = step.said.get("recalled")
     return step.said.get("reused") is not None or (isinstance(recalled, Mapping) and str(step.key) in recalled)
+
+
+def _accepted(step: Step) -> Sequence[str]:
+    """The runs whose rows a merge was told to accept, where it made one table of those and others."""
+    settled = step.said.get("settled")
+    how = settled.get(str(step.key)) if isinstance(settled, Mapping) else None
+    return step.said.get("accepted_tainted") or () if how in ("combined", "both") else ()
 
 
 def tainted_message(source: str, target: str, suspects: Iterable[Suspect], records: Mapping[str, RunRecord]) -> str:
