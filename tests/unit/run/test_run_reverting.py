@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from dbt.adapters.lakehouse.catalog.model import Key, RefKind, RunStatus
 from dbt.adapters.lakehouse.errors import (
+    Collected,
     ConfigError,
     ConflictError,
     HeadMoved,
@@ -22,6 +24,7 @@ from dbt.adapters.lakehouse.errors import (
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
 from dbt.adapters.lakehouse.run.going_back import ResetRequest, Reverted, RevertRequest
 from dbt.adapters.lakehouse.run.lifecycle import LakeRun
+from dbt.adapters.lakehouse.run.upkeep import CollectRequest
 from dbt.adapters.lakehouse.run.values import Build, Name
 
 OpenRun = Callable[..., LakeRun]
@@ -408,6 +411,40 @@ def test_what_a_failed_run_wrote_does_not_come_in_by_going_back(shop: Shop) -> N
     assert accepted.commit is not None
     assert accepted.commit.provenance["accepted_tainted"] == [failed]
     assert shop.rows("t1") == [2]
+
+
+def test_what_a_run_vouched_for_since_comes_in_by_going_back(shop: Shop) -> None:
+    shop.run(t1="SELECT 1 AS a")
+    failed = shop.run(publish=False, t1="SELECT 2 AS a")
+    shop.catalog.create_ref("fixed", RefKind.BRANCH, f"run/{failed}")
+    shop.run(branch="fixed", t1="SELECT 2 AS a", t2="SELECT a FROM s.t1")
+    before = shop.head()
+    assert shop.revert("t1", to="fixed").commit is not None
+    shop.reset("main", before)
+    assert shop.reset("main", "fixed", dry_run=True).changes != ()
+    assert shop.reset("main", "fixed").commit is not None
+    assert (shop.rows("t1"), shop.rows("t2")) == ([2], [2])
+
+
+def test_a_dry_run_refuses_what_would_be_refused(shop: Shop) -> None:
+    first = shop.run(t1="SELECT 1 AS a")
+    second = shop.run(t1="SELECT 2 AS a")
+    failed = shop.run(publish=False, t1="SELECT 3 AS a")
+    nothing = timedelta(0)
+    wish = CollectRequest(history=nothing, results=nothing, grace=nothing, alone=True)
+    assert shop.lake.maintenance.collect(wish).commits > 0
+    for protected in (False, True):
+        shop.catalog.protect("main", protected)
+        for dry_run in (True, False):
+            with pytest.raises(TaintedError):
+                shop.reset("main", f"run/{failed}", dry_run=dry_run)
+            with pytest.raises(Collected):
+                shop.reset("main", first, dry_run=dry_run)
+            with pytest.raises(Collected):
+                shop.revert("t1", to=first, dry_run=dry_run)
+            with pytest.raises(Collected):
+                shop.revert(second, dry_run=dry_run)
+    assert shop.head() == second
 
 
 def test_a_branch_that_moves_meanwhile_is_left_alone(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

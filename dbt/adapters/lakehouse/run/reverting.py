@@ -29,7 +29,7 @@ from dbt.adapters.lakehouse.run import provenance
 from dbt.adapters.lakehouse.run.dependants import Dependant, Plan, Planner
 from dbt.adapters.lakehouse.run.going_back import Reverted, RevertRequest
 from dbt.adapters.lakehouse.run.provenance import Past, Stale, State, same
-from dbt.adapters.lakehouse.run.rewriting import Rewrite, branch_of, id_of, tainted_runs
+from dbt.adapters.lakehouse.run.rewriting import Rewrite, branch_of, id_of, refuse_collected, tainted_runs
 
 Contents = Callable[[Iterable[str]], Mapping[str, Entry]]
 """See ``Catalog.contents``. Whoever may not see all that went into an entry still is to be told that it is gone."""
@@ -67,6 +67,7 @@ def revert(catalog: Catalog, request: RevertRequest, contents: Contents | None =
         return result
     tainted = tainted_runs(catalog, branch, wish.at, changes, accept=request.accept_tainted)
     if request.dry_run:
+        refuse_collected(catalog, catalog.resolve(wish.at), puts)
         return result
     said = {**wish.said, **({"with_dependants": sorted(map(str, kept))} if kept else {})}
     said |= {"knowingly": sorted({str(one.key) for one in open_})} if open_ else {}

@@ -24,10 +24,12 @@ from dbt.adapters.lakehouse.catalog.model import (
     RefKind,
     RunRecord,
     RunStatus,
+    TableEntry,
     content_id,
 )
 from dbt.adapters.lakehouse.catalog.refs import short, suggestion
 from dbt.adapters.lakehouse.errors import (
+    Collected,
     ConflictError,
     HeadMoved,
     InvalidRef,
@@ -53,17 +55,18 @@ def reset(catalog: Catalog, request: ResetRequest) -> Reverted:
     result = Reverted(branch=branch.name, head=branch.commit, changes=changes)
     if to.id == branch.commit or (branch.protected and not changes):
         return result
-    if not branch.protected:
-        if not request.dry_run:
-            catalog.assign(branch.name, to.id, expected=branch.commit, accept_tainted=request.accept_tainted)
-        return result if request.dry_run else dataclasses.replace(result, commit=to)
+    if not (branch.protected or request.dry_run):
+        catalog.assign(branch.name, to.id, expected=branch.commit, accept_tainted=request.accept_tainted)
+        return dataclasses.replace(result, commit=to)
     tainted = tainted_runs(catalog, branch, to.id, changes, accept=request.accept_tainted)
-    if request.dry_run:
-        return result
     known = catalog.contents({one for change in changes for one in (change.before, change.after) if one is not None})
+    puts = {change.key: known.get(change.after or "") for change in changes}
+    if request.dry_run:
+        refuse_collected(catalog, to, puts)
+        return result
     change = Rewrite(
         branch=branch,
-        puts={change.key: known.get(change.after or "") for change in changes},
+        puts=puts,
         now={change.key: known[change.before] for change in changes if change.before is not None},
         author=request.author,
         message=request.message or f"Reset {branch.name} to {request.to} ({short(to.id)})",
@@ -111,6 +114,16 @@ def tainted_runs(catalog: Catalog, branch: Ref, at: str, changes: Sequence[Chang
             passed = record is not None and record.status in (RunStatus.PASSED, RunStatus.PUBLISHED)
             if not passed:
                 found.setdefault(by.run, []).append(key)
+    refusal = None
+    if found or not accept:
+        # What was copied from such a run's branch since, and what a run that passed vouched for: the catalog's own rule knows.
+        try:
+            catalog.merge(at, branch.name, author="", message="", dry_run=True)
+        except TaintedError as error:
+            refusal = error
+    if refusal is None and not branch.protected:
+        # On a protected one the merge that puts it there would not know that it was vouched for elsewhere.
+        found = _not_judged(catalog, branch.commit, at, found)
     if found and not accept:
         runs = ", ".join(short(run) for run in sorted(found))
         keys = ", ".join(sorted(str(key) for some in found.values() for key in some)[:5])
@@ -119,10 +132,40 @@ def tainted_runs(catalog: Catalog, branch: Ref, at: str, changes: Sequence[Chang
             "Continue the run until it passes (`dbt retry`), go back to another state, or accept it knowingly "
             "(--accept-tainted)"
         )
-    if not accept:
-        # What was copied from such a run's branch since: the catalog's own rule finds it.
-        catalog.merge(at, branch.name, author="", message="", dry_run=True)
+    if refusal is not None and not accept:
+        raise refusal
     return sorted(found)
+
+
+def _not_judged(catalog: Catalog, head: str, at: str, found: Mapping[str, list[Key]]) -> dict[str, list[Key]]:
+    """What a merge of the commit ``at`` says nothing of: what was written before the branch had all that its writer had."""
+    left: dict[str, list[Key]] = {}
+    for run, keys in found.items():
+        for key in keys:
+            by = catalog.last_change(at, key)
+            if by is not None and _leads_to(catalog, head, by.id):
+                left.setdefault(run, []).append(key)
+    return left
+
+
+def refuse_collected(catalog: Catalog, at: Commit, puts: Mapping[Key, Entry | None]) -> None:
+    """Raise ``Collected`` if tables would be put back from a commit whose files are gone, and no branch or tag holds them.
+
+    For dry runs: who does it is told by the catalog.
+    """
+    if not at.collected:
+        return
+    gone = {key: id_of(entry) for key, entry in puts.items() if isinstance(entry, TableEntry)}
+    for ref in catalog.refs() if gone else ():
+        for key, entry in catalog.lookup(ref.commit, gone).items():
+            if id_of(entry) == gone[key]:
+                gone[key] = None
+    names = sorted(str(key) for key, one in gone.items() if one is not None)
+    if names:
+        raise Collected(
+            f"the files of {', '.join(names[:5])} at commit {short(at.id)} were collected as garbage, since nothing named them "
+            "any longer; `lakehouse log` shows later commits, and a tag keeps one for good"
+        )
 
 
 def _was_shown(catalog: Catalog, head: str, commit: str) -> bool:
