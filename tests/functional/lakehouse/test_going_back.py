@@ -32,17 +32,20 @@ def test_dbt_warns_of_what_it_reads_without_building_it(shop: Shop) -> None:
         b="select id + 10 as id from {{ ref('a') }}",
         between="{{ config(materialized='ephemeral') }} select id from {{ ref('b') }}",
         c="select id + 100 as id from {{ ref('between') }}",
+        over="{{ config(materialized='view') }} select id from {{ ref('b') }}",
+        d="select id + 1000 as id from {{ ref('over') }}",
     )
     shop.write({"models/b.yml": "models: [{name: b, columns: [{name: id, data_tests: [not_null]}]}]"})
     assert WARNING not in shop.dbt("build").output
     shop.models(a="select 2 as id")
     assert WARNING not in shop.dbt("build").output
-    assert shop.tables() == {"shop.a": [(2,)], "shop.b": [(12,)], "shop.c": [(112,)]}
+    tables = shop.tables()
+    assert (tables["shop.a"], tables["shop.b"], tables["shop.c"]) == ([(2,)], [(12,)], [(112,)])
     lakehouse(shop, "branch", "protect", "main")
     lakehouse(shop, "revert", "shop.a", "--to", "main~1", "--knowingly")
 
-    # c stands on b through a model that is nowhere; b was computed from the other a.
-    for arguments in (("run", "--select", "c"), ("test",)):
+    # c stands on b through a model that is nowhere, d through a view; b was computed from the other a.
+    for arguments in (("run", "--select", "c"), ("run", "--select", "d"), ("test",)):
         output = shop.dbt(*arguments).output
         assert output.count("1 table is read but not built by this run, and stale: shop.b.") == 1
         assert "`lakehouse check main` shows why" in output

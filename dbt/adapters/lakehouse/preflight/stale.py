@@ -42,7 +42,7 @@ def warn_of_stale(task: Any, adapter: LakehouseAdapter, nodes: Iterable[Any]) ->
 
 
 def only_read(manifest: Any, nodes: Iterable[Any], database: str) -> set[Key]:
-    """What nodes read of the lake that none of them makes."""
+    """What nodes read of the lake that none of them makes, also through views and models that are nowhere."""
     nodes = list(nodes)
     made = {node.unique_id for node in nodes}
     todo = [parent for node in nodes for parent in getattr(node, "depends_on_nodes", ())]
@@ -54,8 +54,8 @@ def only_read(manifest: Any, nodes: Iterable[Any], database: str) -> set[Key]:
         if name in seen or name in made or node is None:
             continue
         seen.add(name)
-        if node.is_ephemeral_model:
+        if node.is_ephemeral_model or node.get_materialization() == "view":
             todo.extend(node.depends_on_nodes)
-        elif node.is_relational and str(node.database).lower() == database.lower():
+        if not node.is_ephemeral_model and node.is_relational and str(node.database).lower() == database.lower():
             found.add(Key(node.schema, node.alias))
     return found
