@@ -16,7 +16,15 @@ from typing import Any
 import pytest
 
 from dbt.adapters.lakehouse.catalog.model import RefKind, RunRecord, RunStatus
-from dbt.adapters.lakehouse.errors import CatalogError, ConfigError, HeadMoved, JobCancelled, MergeConflict, RefNotFound
+from dbt.adapters.lakehouse.errors import (
+    CatalogError,
+    ConfigError,
+    HeadMoved,
+    InvalidRef,
+    JobCancelled,
+    MergeConflict,
+    RefNotFound,
+)
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
 from dbt.adapters.lakehouse.run.lifecycle import LakeRun
 from dbt.adapters.lakehouse.run.liveness import LEASE, is_dead, this_process
@@ -140,6 +148,18 @@ def test_a_branch_comes_from_another_which_must_exist(lake: EmbeddedLake, open_r
         open_run(branch="dev", from_branch="nowhere").session()
     open_run(branch="dev").session()
     assert [ref.name for ref in lake.catalog.refs(RefKind.BRANCH)] == ["dev", "main"]
+
+
+def test_nobody_writes_to_the_branch_of_another_run(lake: EmbeddedLake, open_run: OpenRun) -> None:
+    failed = open_run()
+    failed.session().execute("CREATE SCHEMA s; CREATE TABLE s.t AS SELECT 1 AS a")
+    failed.fail("on purpose")
+    assert failed.branch is not None
+    head = lake.catalog.resolve(failed.branch).id
+    for name in (failed.branch, failed.branch[:8]):
+        with pytest.raises(InvalidRef, match=r"is the branch of a run, which nobody else writes to; .* --from run/"):
+            open_run(branch=name).session().execute("INSERT INTO s.t SELECT 2")
+    assert lake.catalog.resolve(failed.branch).id == head
 
 
 def test_a_continued_run_starts_from_what_the_failed_one_left(lake: EmbeddedLake, open_run: OpenRun) -> None:

@@ -25,6 +25,7 @@ from dbt.adapters.lakehouse.catalog.model import (
     RunRecord,
     RunStatus,
 )
+from dbt.adapters.lakehouse.catalog.refs import is_run_name
 from dbt.adapters.lakehouse.errors import (
     ConflictError,
     Guarded,
@@ -354,8 +355,13 @@ class LakeRun:
         others = {ref: snapshot.commit for ref, snapshot in self._others.items()}
         return {**({"definitions": list(new)} if new else {}), **({"refs": others} if others else {})}
 
-    def _refuse_tag(self) -> None:
-        """Raise if the target is no branch, before anything is done for it."""
+    def _check_target(self) -> None:
+        """Raise if the target is no branch that takes what runs publish, before anything is done for it."""
+        if is_run_name(self.request.branch):
+            raise InvalidRef(
+                f"{self.request.branch!r} is the branch of a run, which nobody else writes to; `lakehouse branch create NAME "
+                f"--from {self.request.branch}` makes one to work on"
+            )
         if any(ref.name == self.request.branch for ref in self.catalog.refs(RefKind.TAG)):
             raise InvalidRef(
                 f"{self.request.branch!r} is a tag, and a run publishes to a branch; name a branch as the target's, which may "
@@ -365,7 +371,7 @@ class LakeRun:
     def _ensure_branch(self, own: Snapshot) -> str:
         if self._record is not None:
             return self._record.branch
-        self._refuse_tag()
+        self._check_target()
         now = datetime.now(UTC)
         continued = self._continued()
         record = RunRecord(
