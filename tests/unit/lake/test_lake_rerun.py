@@ -24,6 +24,7 @@ from dbt.adapters.lakehouse.errors import (
 )
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
 from dbt.adapters.lakehouse.lake.rerun import Rerun, RerunRequest, Retold, rerun
+from dbt.adapters.lakehouse.run.going_back import ResetRequest
 from dbt.adapters.lakehouse.run.lifecycle import LakeRun
 from dbt.adapters.lakehouse.run.session import RunSession
 from dbt.adapters.lakehouse.run.values import Batch, Build, Name, PythonSource, RunRequest, Wish
@@ -452,6 +453,18 @@ def test_settings_of_a_session_are_not_repeated_which_is_said(workshop: Workshop
     assert outcomes(found) == {"kept": "failed", "free": "equal"}
     assert "mine" in told(found, "kept").why[0]
     assert any("settings and temporary tables" in note for note in found.notes)
+
+
+def test_what_computed_nothing_cannot_be_done_again(workshop: Workshop) -> None:
+    workshop.run("create table s.t as select 1 as x")
+    before = workshop.lake.catalog.resolve("main")
+    workshop.run("create or replace table s.t as select 2 as x")
+    workshop.lake.catalog.protect("main", True)
+    workshop.lake.versions.reset(ResetRequest(branch="main", to=before.id, author="ann"))
+    run = workshop.lake.runs()[0]
+    assert run.command == "lakehouse reset"
+    with pytest.raises(NotInLake, match=r"was `lakehouse reset`, which puts back what others computed"):
+        workshop.again(run.id)
 
 
 def test_what_a_commit_does_not_tell_is_taken_and_said(workshop: Workshop) -> None:

@@ -87,6 +87,10 @@ class Past:
     steps: tuple[Step, ...]
 
 
+_MOVES = ("lakehouse revert", "lakehouse reset")
+"""Commands that make runs, on protected branches, in which nothing is computed."""
+
+
 def past(catalog: Catalog, run: str, database: str) -> Past:
     """A run by its id or the first digits of it. Raises ``RefNotFound``, ``ConflictError`` while it is at work."""
     record = catalog.run(run)
@@ -102,6 +106,8 @@ def past(catalog: Catalog, run: str, database: str) -> Past:
     if not steps:
         raise NotInLake(f"run {short(record.id)} wrote nothing that could be run again")
     if all(step.taken for step in steps) and any(step.taken != DATA for step in steps):
+        if record.command in _MOVES:
+            raise NotInLake(f"run {short(record.id)} was `{record.command}`, which puts back what others computed")
         raise NotInLake(
             f"run {short(record.id)} cannot be run again: its commits do not say how what they hold was made, as those of "
             "earlier versions of dbt-lakehouse do not; runs from now on can"
