@@ -95,7 +95,7 @@ def test_a_store_of_another_format_is_not_opened(catalog_url: str, store: Servic
     with store._database.write() as connection:
         connection.execute(sa.text("UPDATE lakehouse_service_meta SET value = '99'"))
     with pytest.raises(
-        CatalogError, match=r"service store .* has format 99, this version of dbt-lakehouse reads format 1"
+        CatalogError, match=r"service store .* has format 99, this release of dbt-lakehouse, .*, reads format 1"
     ):
         ServiceStore.open(catalog_url)
 

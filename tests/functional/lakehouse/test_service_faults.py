@@ -214,7 +214,8 @@ POINTS = [
     f"after {RUN}.session:RunSession.build",
     f"before {CATALOG}.sql_catalog:SqlCatalog.merge",
     f"before {CATALOG}.sql_runs:publish",
-    f"after {CATALOG}.sql_catalog:SqlCatalog.merge",
+    f"after {CATALOG}.sql_catalog:SqlCatalog.merge",  # on trial
+    f"after:2 {CATALOG}.sql_catalog:SqlCatalog.merge",
     f"after {CATALOG}.sql_catalog:SqlCatalog.delete_ref",
 ]
 

@@ -17,7 +17,7 @@ def test_the_last_words_survive_a_long_dump_of_threads() -> None:
         watch(LogLine(text=line, stream="stderr"))
     assert len(heard) == 1 + len(lines)
     assert said.lines() == ["3", "4", "5", "6", "Fatal Python error: Aborted"]
-    assert str(Died(-6, said)) == (
+    assert str(Died(-6, said.lines())) == (
         "the worker process was killed by SIGABRT; it said last: 3 | 4 | 5 | 6 | Fatal Python error: Aborted"
     )
-    assert str(Died(3, LastWords())) == "the worker process exited with code 3"
+    assert str(Died(3, [])) == "the worker process exited with code 3"

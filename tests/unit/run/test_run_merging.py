@@ -403,3 +403,15 @@ def test_protected_branches_take_merges_alone(lake: EmbeddedLake, write: Write, 
     assert head(lake) == before
     write("main", "select 2 as id")
     assert rows(lake) == [2]
+
+
+def test_a_protected_branch_is_not_just_moved_forward(lake: EmbeddedLake, write: Write) -> None:
+    """Its log says who merged."""
+    branch(lake)
+    write("dev", "select 1 as a")
+    lake.catalog.protect("main", True)
+    assert not merge(lake, fast_forward=True).fast_forward
+    merged = lake.catalog.resolve("main")
+    assert (merged.author, len(merged.parents)) == ("bob", 2)
+    lake.catalog.create_ref("other", RefKind.BRANCH, merged.parents[0])
+    assert merge(lake, target="other", fast_forward=True).fast_forward

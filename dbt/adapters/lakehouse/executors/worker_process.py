@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -180,7 +180,7 @@ class WorkerProcess:
             self.kill()
             with contextlib.suppress(OSError, ValueError):
                 self._drain(said.hear)
-            raise Died(self._process.wait(), said) from error
+            raise Died(self._process.wait(), said.lines()) from error
 
     def cancel(self) -> None:
         """Interrupt the job; the process is of no use afterwards."""
@@ -260,10 +260,9 @@ class LastWords:
 class Died(WorkerDied):
     """A worker process ended in mid-job. ``signal`` is 0 where it exited by itself."""
 
-    def __init__(self, code: int, said: LastWords) -> None:
+    def __init__(self, code: int, words: Sequence[str]) -> None:
         self.signal = -code if code < 0 else 0
         how = f"was killed by {signal.Signals(self.signal).name}" if self.signal else f"exited with code {code}"
-        words = said.lines()
         last = f"; it said last: {' | '.join(words)}" if words else ""
         super().__init__(f"the worker process {how}{last}")
 

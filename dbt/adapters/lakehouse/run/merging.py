@@ -186,7 +186,9 @@ def _merge(
         provenance=request.provenance,
         dry_run=dry_run,
         accept_tainted=request.accept_tainted,
-        fast_forward=request.fast_forward and not _is_for_a_commit(request),
+        fast_forward=request.fast_forward
+        and not _is_for_a_commit(request)
+        and not is_protected(catalog, request.target),
         settled=settled,
         reads=request.reads,
     )
