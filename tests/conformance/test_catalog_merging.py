@@ -248,12 +248,14 @@ def test_where_both_sides_moved_there_is_a_merge_commit_and_runs_always_make_one
     assert len(catalog.merge("run/one", "main", run="one", **NOBODY).commit.parents) == 2
 
 
-def test_a_protected_branch_is_fast_forwarded_too(catalog):
+def test_a_protected_branch_gets_a_commit_that_says_who_merged(catalog):
     branch(catalog, "dev")
     head = commit(catalog, "dev", put(table("a")))
+    before = catalog.resolve("main")
     catalog.protect("main", True)
-    assert catalog.merge("dev", "main", fast_forward=True, **NOBODY).fast_forward
-    assert catalog.resolve("main") == head
+    merged = catalog.merge("dev", "main", fast_forward=True, **NOBODY)
+    assert (merged.fast_forward, merged.commit) == (False, catalog.resolve("main"))
+    assert merged.commit.parents == (before.id, head.id)
 
 
 # what a branch showed

@@ -542,6 +542,7 @@ class CatalogMachine(RuleBasedStateMachine):
                 self.catalog.merge(name, target, accept_tainted=True, **WHO)
             return None
         plan = self.plan(theirs, ours, wish, run.id if run else None)
+        plan = dataclasses.replace(plan, forward=plan.forward and target not in model.protected)
 
         def act() -> MergeResult:
             return self.catalog.merge(

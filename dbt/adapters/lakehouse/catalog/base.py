@@ -134,7 +134,8 @@ class Catalog(Protocol):
 
         On conflicts nothing is changed and the result lists them, but for those that are ``settled``. ``reads`` are content
         ids that the source was computed from (None: nothing stood there); where the target holds something else, that is a
-        conflict too. With ``fast_forward`` a target that the source leads to is moved to it, without a commit.
+        conflict too. With ``fast_forward`` a target that the source leads to is moved to it, without a commit, unless
+        it is protected.
 
         Raises ``TaintedError`` if it would bring what a run wrote that did not pass (invariant 6; ``taint`` has the rule);
         with ``accept_tainted`` it is brought, and the commit's provenance names the runs as ``accepted_tainted``. Raises

@@ -76,7 +76,8 @@ def merge(
             sql_taint.refuse(suspects, records, (source, held.ref.name))
         result = plan.result
         _check_changes(held.ref.name, result, wish)
-        if wish.fast_forward and bases == [ours] and not (suspects or result.conflicts):
+        forward = wish.fast_forward and not held.ref.protected and bases == [ours]
+        if forward and not (suspects or result.conflicts):
             result = dataclasses.replace(result, fast_forward=True)
         if not (wish.dry_run or result.conflicts):
             result = _carry_out(connection, contents, held, note, result, wish, theirs, suspects)
