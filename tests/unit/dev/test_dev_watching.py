@@ -140,12 +140,14 @@ def test_without_a_terminal_there_is_no_keyboard(
 
 
 def test_a_signal_is_told_and_a_second_one_interrupts(events: queue.SimpleQueue[Event]) -> None:
-    # A shell has its background jobs ignore it.
-    started_with = signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A shell has its background jobs ignore the one, and nohup the other.
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         _check_signals(events)
     finally:
-        signal.signal(signal.SIGINT, started_with)
+        signal.signal(signal.SIGINT, interrupt)
+        signal.signal(signal.SIGHUP, hangup)
 
 
 def _check_signals(events: queue.SimpleQueue[Event]) -> None:
