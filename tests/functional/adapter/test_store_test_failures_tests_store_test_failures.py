@@ -1,47 +1,15 @@
-"""``dbt.tests.adapter.store_test_failures_tests``.
+"""``dbt.tests.adapter.store_test_failures_tests.test_store_test_failures``.
 
 Tests that fail keep a run from being published, so the failures they store are on the run's branch. Where the suite looks
 for them on the target itself, nodes are published one by one.
 """
 
 import pytest
-from dbt.tests.adapter.store_test_failures_tests.basic import (
-    StoreTestFailuresAsExceptions,
-    StoreTestFailuresAsGeneric,
-    StoreTestFailuresAsInteractions,
-    StoreTestFailuresAsProjectLevelEphemeral,
-    StoreTestFailuresAsProjectLevelOff,
-    StoreTestFailuresAsProjectLevelView,
-)
 from dbt.tests.adapter.store_test_failures_tests.test_store_test_failures import (
     BaseStoreTestFailures,
     BaseStoreTestFailuresLimit,
 )
 from dbt.tests.util import get_artifact, run_dbt
-
-
-class TestStoreTestFailuresAsInteractions(StoreTestFailuresAsInteractions):
-    pass
-
-
-class TestStoreTestFailuresAsProjectLevelOff(StoreTestFailuresAsProjectLevelOff):
-    pass
-
-
-class TestStoreTestFailuresAsProjectLevelView(StoreTestFailuresAsProjectLevelView):
-    pass
-
-
-class TestStoreTestFailuresAsProjectLevelEphemeral(StoreTestFailuresAsProjectLevelEphemeral):
-    pass
-
-
-class TestStoreTestFailuresAsGeneric(StoreTestFailuresAsGeneric):
-    pass
-
-
-class TestStoreTestFailuresAsExceptions(StoreTestFailuresAsExceptions):
-    pass
 
 
 class _PublishEachNode:

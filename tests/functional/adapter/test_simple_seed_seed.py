@@ -1,10 +1,10 @@
-"""``dbt.tests.adapter.simple_seed``."""
+"""``dbt.tests.adapter.simple_seed.test_seed``."""
 
 import shutil
 from pathlib import Path
 
 import pytest
-from dbt.tests.adapter.simple_seed import fixtures, seeds, test_seed
+from dbt.tests.adapter.simple_seed import seeds, test_seed
 from dbt.tests.adapter.simple_seed.test_seed import (
     BaseBasicSeedTests,
     BaseSeedConfigFullRefreshOff,
@@ -19,15 +19,6 @@ from dbt.tests.adapter.simple_seed.test_seed import (
     BaseSimpleSeedWithBOM,
     BaseTestEmptySeed,
 )
-from dbt.tests.adapter.simple_seed.test_seed_type_override import BaseSimpleSeedColumnOverride
-
-_TYPE_NAMES = {
-    "date": "DATE",
-    "text": "VARCHAR",
-    "integer": "INTEGER",
-    "boolean": "BOOLEAN",
-    "timestamp without time zone": "TIMESTAMP",
-}
 
 
 class _NothingCascades:
@@ -87,13 +78,3 @@ class TestSeedSpecificFormats(BaseSeedSpecificFormats):
 
 class TestTestEmptySeed(BaseTestEmptySeed):
     pass
-
-
-class TestSimpleSeedColumnOverride(BaseSimpleSeedColumnOverride):
-    @pytest.fixture(scope="class")
-    def models(self):
-        text = fixtures.properties__schema_yml
-        # DuckDB's names of the types.
-        for theirs, ours in _TYPE_NAMES.items():
-            text = text.replace(f"type: {theirs}\n", f"type: {ours}\n")
-        return {"schema.yml": text}

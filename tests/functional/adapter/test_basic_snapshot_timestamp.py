@@ -1,0 +1,7 @@
+"""``dbt.tests.adapter.basic.test_snapshot_timestamp``."""
+
+from dbt.tests.adapter.basic.test_snapshot_timestamp import BaseSnapshotTimestamp
+
+
+class TestSnapshotTimestamp(BaseSnapshotTimestamp):
+    pass

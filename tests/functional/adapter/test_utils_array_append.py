@@ -1,0 +1,7 @@
+"""``dbt.tests.adapter.utils.test_array_append``."""
+
+from dbt.tests.adapter.utils.test_array_append import BaseArrayAppend
+
+
+class TestArrayAppend(BaseArrayAppend):
+    pass

@@ -1,0 +1,7 @@
+"""``dbt.tests.adapter.utils.test_array_construct``."""
+
+from dbt.tests.adapter.utils.test_array_construct import BaseArrayConstruct
+
+
+class TestArrayConstruct(BaseArrayConstruct):
+    pass

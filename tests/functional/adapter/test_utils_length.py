@@ -1,0 +1,7 @@
+"""``dbt.tests.adapter.utils.test_length``."""
+
+from dbt.tests.adapter.utils.test_length import BaseLength
+
+
+class TestLength(BaseLength):
+    pass

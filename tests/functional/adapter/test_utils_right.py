@@ -1,0 +1,7 @@
+"""``dbt.tests.adapter.utils.test_right``."""
+
+from dbt.tests.adapter.utils.test_right import BaseRight
+
+
+class TestRight(BaseRight):
+    pass
