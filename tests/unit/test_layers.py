@@ -20,7 +20,7 @@ LAYERS = [
     {"executors", "catalog"},
     {"run"},
     {"lake"},
-    {"profile", "nodes", "row_keys", "git_state", "demands", "column", "relation", "catalog_queries"},
+    {"profile", "nodes", "promises", "row_keys", "git_state", "demands", "column", "relation", "catalog_queries"},
     {"credentials", "connections"},
     {"templates"},
     {"compiled"},

@@ -28,7 +28,7 @@ from dbt_common.events.event_manager_client import add_callback_to_manager
 from dbt_common.events.functions import fire_event
 from dbt_common.exceptions import CompilationError, DbtRuntimeError
 
-from dbt.adapters.lakehouse import catalog_queries, demands, nodes, taps
+from dbt.adapters.lakehouse import catalog_queries, demands, nodes, promises, taps
 from dbt.adapters.lakehouse.catalog.model import TableEntry, ViewEntry
 from dbt.adapters.lakehouse.column import LakehouseColumn
 from dbt.adapters.lakehouse.connections import LakehouseConnectionManager, ReusedResponse, dbt_errors
@@ -69,7 +69,7 @@ class LakehouseAdapter(SQLAdapter):
         ConstraintType.not_null: ConstraintSupport.ENFORCED,
         ConstraintType.unique: ConstraintSupport.ENFORCED,
         ConstraintType.primary_key: ConstraintSupport.ENFORCED,
-        ConstraintType.foreign_key: ConstraintSupport.NOT_SUPPORTED,
+        ConstraintType.foreign_key: ConstraintSupport.ENFORCED,
     }
     _capabilities = CapabilityDict(
         {
@@ -634,7 +634,7 @@ class LakehouseAdapter(SQLAdapter):
             sql=None if python else self._commented(code),
             python=source,
             setup=_setup(sql_header),
-            constraints=nodes.constraints(node),
+            constraints=promises.constraints(node),
             node=node["unique_id"],
             resources=demands.resources(node["config"]),
             external_access=demands.flag(node["config"], "external_access"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.lakehouse.errors import ConfigError
 from dbt.adapters.lakehouse.run.values import FileSource, Name
-from dbt.adapters.lakehouse.tables.values import Column, Constraints, TimeRange
+from dbt.adapters.lakehouse.tables.values import Column, TimeRange
 
 if TYPE_CHECKING:
     from dbt.adapters.lakehouse.lake.base import SchemaChange
@@ -131,39 +131,6 @@ def documents_what_is_not_there(node: Node, columns: Iterable[Column]) -> bool:
     return any(
         item["name"] not in exact if item.get("quote") else item["name"].lower() not in folded for item in documented
     )
-
-
-def constraints(node: Node) -> Constraints:
-    """The constraints of an enforced contract; those that no table here can enforce are left out (dbt warns of them)."""
-    contract = node.get("contract") or node["config"].get("contract") or {}
-    if not contract.get("enforced"):
-        return Constraints()
-    not_null: list[str] = []
-    unique: list[tuple[str, ...]] = []
-    primary: list[str] = []
-    checks: list[tuple[str, str]] = []
-    for columns, item in _declared(node):
-        match str(item.get("type")):
-            case "not_null":
-                not_null.extend(columns)
-            case "unique":
-                unique.append(columns)
-            case "primary_key":
-                primary.extend(columns)
-            case "check":
-                checks.append((item.get("name") or "", str(item.get("expression") or "true")))
-    if primary:
-        unique.append(tuple(primary))
-        not_null.extend(name for name in primary if name not in not_null)
-    return Constraints(not_null=tuple(not_null), unique=tuple(unique), primary_key=tuple(primary), checks=tuple(checks))
-
-
-def _declared(node: Node) -> Iterable[tuple[tuple[str, ...], Mapping[str, Any]]]:
-    for column in (node.get("columns") or {}).values():
-        for item in column.get("constraints") or ():
-            yield (column["name"],), item
-    for item in node.get("constraints") or ():
-        yield tuple(item.get("columns") or ()), item
 
 
 def schema_change(node: Node) -> SchemaChange:

@@ -334,6 +334,8 @@ def _check_rows(rules: Rules, connection: duckdb.DuckDBPyConnection, sql: str | 
         rules.select(connection, sql)
     for _, check in constraints.checks:
         rules.expression(check, "a constraint")
+    for reading in constraints.reads:
+        rules.select(connection, reading)
 
 
 _LOOK_SECONDS = 1.0

@@ -213,7 +213,7 @@ def _stage(session: RunSession, run: LakeRun, build: Build, watch: Any) -> Waiti
     assert build.batch is not None
     assert build.sql is not None
     run.own()
-    inputs = session.inputs(*build.setup, build.sql)
+    inputs = session.inputs(*build.setup, build.sql, *build.constraints.reads)
     key = Key(build.name.schema, build.name.name)
     table = session.state.own.get(key)
     if not isinstance(table, TableEntry):

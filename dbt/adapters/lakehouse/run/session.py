@@ -610,7 +610,7 @@ def table_entry(
 
 def _texts(build: Build) -> tuple[str, ...]:
     """All SQL in a build that may name relations."""
-    texts = [*build.setup, *build.statements]
+    texts = [*build.setup, *build.statements, *build.constraints.reads]
     if build.sql is not None:
         texts.append(build.sql)
     if build.python is not None:

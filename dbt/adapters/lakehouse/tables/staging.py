@@ -139,7 +139,7 @@ def _check(
             dataclasses.replace(wanted, not_null=(*wanted.not_null, *wanted.primary_key), primary_key=()),
         )
     elif wanted.unique or wanted.primary_key:
-        constraints.check(con, table, change, dataclasses.replace(wanted, not_null=(), checks=()))
+        constraints.check(con, table, change, dataclasses.replace(wanted, not_null=(), checks=(), foreign=()))
 
 
 def shape(metadata: TableMetadataV2) -> str:

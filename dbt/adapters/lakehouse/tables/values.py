@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 
@@ -18,19 +18,58 @@ class Column:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ForeignKey:
+    """Columns whose values must be found together in a row of a relation, which is written as SQL writes it.
+
+    Without a relation it is the table itself, as it will be. Rows with a null among the columns pass.
+    """
+
+    columns: tuple[str, ...]
+    relation: str
+    to: tuple[str, ...]
+
+    @property
+    def reads(self) -> str:
+        """SQL for the values that may stand in the columns."""
+        return f"SELECT {', '.join(_quoted(name) for name in self.to)} FROM {self.relation}"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+@dataclass(frozen=True, kw_only=True)
 class Constraints:
     """What rows must satisfy before a write may commit.
 
     ``not_null``: column names. ``unique``: sets of columns (a primary key is one of these and not null as well);
     rows with a null in the set never clash. ``primary_key`` becomes Iceberg's identifier fields. ``checks``: SQL
-    expressions over the columns, by name or "" (false breaks it; null does not). ``table`` is what messages call the table.
+    expressions over the columns, by name or "" (false breaks it; null does not). ``foreign``: keys of other relations.
+    ``names`` are what their author calls constraints that have a name, by kind and columns (``unique a, b``). ``table`` is
+    what messages call the table.
     """
 
     not_null: tuple[str, ...] = ()
     unique: tuple[tuple[str, ...], ...] = ()
     primary_key: tuple[str, ...] = ()
     checks: tuple[tuple[str, str], ...] = ()
+    foreign: tuple[ForeignKey, ...] = ()
+    names: tuple[tuple[str, str], ...] = ()
     table: str = ""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """SQL that reads what else the rows are held against."""
+        return tuple(key.reads for key in self.foreign if key.relation)
+
+    def name_of(self, kind: str, columns: Iterable[str]) -> str:
+        """What the author calls a constraint; empty if nothing."""
+        return dict(self.names).get(name_key(kind, columns), "")
+
+
+def name_key(kind: str, columns: Iterable[str]) -> str:
+    """How ``Constraints.names`` speaks of a constraint."""
+    return f"{kind} {', '.join(column.lower() for column in columns)}"
 
 
 @dataclass(frozen=True, kw_only=True)
