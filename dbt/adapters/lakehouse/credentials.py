@@ -45,8 +45,14 @@ class LakehouseCredentials(Credentials):
     memory_limit: str | None = None
     temp_directory: str | None = None
     storage_options: dict[str, Any] = field(default_factory=dict)
-    extensions: list[str] = field(default_factory=list)
+    extensions: list[Any] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
+    secrets: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    use_credential_provider: str | None = None
+    filesystems: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    module_paths: list[str] = field(default_factory=list)
+    external_root: str = "."
+    external_branch: str | None = None
 
     @classmethod
     def __pre_deserialize__(cls, data: dict[Any, Any]) -> dict[Any, Any]:
@@ -68,7 +74,8 @@ class LakehouseCredentials(Credentials):
         return self.warehouse or self.service or ""
 
     def _connection_keys(self) -> tuple[str, ...]:
-        return ("service", "warehouse", "catalog", "database", "schema", "branch", "from_branch", "publish")
+        where = ("service", "warehouse", "catalog", "database", "schema", "branch", "from_branch", "publish")
+        return (*where, "external_root")
 
     def as_profile(self) -> dict[str, Any]:
         """The output as it stands in ``profiles.yml``."""

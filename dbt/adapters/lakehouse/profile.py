@@ -16,6 +16,7 @@ from typing import Any, cast, get_args
 
 from dbt.adapters.lakehouse.catalog.refs import check_name, is_run_name, parse
 from dbt.adapters.lakehouse.errors import ConfigError, InvalidRef
+from dbt.adapters.lakehouse.jobs import filesystems, secrets
 from dbt.adapters.lakehouse.settings import (
     Allowed,
     Isolation,
@@ -41,6 +42,14 @@ _ELSEWHERE = {
     "attach": "databases are not attached; a lake is a folder named by 'warehouse'",
     "dbname": "the key is called 'database'",
     "config_options": "the key is called 'settings'",
+    "retries": "reading what is outside is tried again by DuckDB (settings: {http_retries: 6}), the warehouse by "
+    "storage_options: {retries: 6}, and a service tries whole jobs again",
+    "keep_open": "remove it: workers are kept as long as dbt's process lives",
+    "disable_transactions": "remove it: the run is the transaction",
+    "is_ducklake": "remove it: tables are Iceberg in 'warehouse'",
+    "remote": "name a service that runs jobs elsewhere as 'service' and 'token', or keep the lake here with 'warehouse'",
+    "motherduck_token": "MotherDuck has no part in this; the lake is a folder named by 'warehouse'",
+    "flights": "MotherDuck has no part in this; Python models name their packages (packages: [pandas])",
 }
 
 
@@ -55,6 +64,7 @@ def lake_settings(profile: Mapping[str, Any], project_dir: Path) -> LakeSettings
     options = _texts(profile.get("storage_options", {}))
     check_warehouse(warehouse, options)
     temp = profile.get("temp_directory")
+    extensions = [_extension(entry) for entry in profile.get("extensions", ())]
     return LakeSettings(
         warehouse=warehouse,
         catalog=_catalog_url(profile.get("catalog"), warehouse, project_dir),
@@ -62,10 +72,35 @@ def lake_settings(profile: Mapping[str, Any], project_dir: Path) -> LakeSettings
         workers=profile.get("threads", 1),
         memory_limit=profile.get("memory_limit"),
         temp_directory=None if temp is None else _absolute(temp, project_dir),
-        extensions=tuple(profile.get("extensions", ())),
+        extensions=tuple(name for name, _ in extensions),
         duckdb_settings=_texts(profile.get("settings", {})),
         storage_options=options,
+        repositories={name: place for name, place in extensions if place is not None},
+        secrets=_secrets(profile),
+        filesystems=tuple(profile.get("filesystems", ())),
+        module_paths=tuple(_absolute(path, project_dir) for path in profile.get("module_paths", ())),
     )
+
+
+def _extension(entry: Any) -> tuple[str, str | None]:
+    """Name and repository of an entry of ``extensions``."""
+    return (entry["name"], entry["repo"]) if isinstance(entry, Mapping) else (entry, None)
+
+
+def _secrets(profile: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """``secrets``, and the one that dbt-duckdb's older ``use_credential_provider`` stands for."""
+    chain = [{"type": "s3", "provider": "credential_chain"}] if profile.get("use_credential_provider") else []
+    return (*profile.get("secrets", ()), *chain)
+
+
+def external_root(profile: Mapping[str, Any]) -> str:
+    """The folder of ``external`` models that do not say where their files go."""
+    return str(profile.get("external_root", "."))
+
+
+def external_branch(profile: Mapping[str, Any]) -> str:
+    """The branch whose tables are exported to the very places that ``external`` models name."""
+    return str(profile.get("external_branch", DEFAULT_BRANCH))
 
 
 def service_settings(profile: Mapping[str, Any], project_dir: Path) -> ServiceSettings | None:
@@ -202,7 +237,17 @@ def _check_beside_service(profile: Mapping[str, Any]) -> None:
         )
 
 
-_OF_THE_SERVICE = ("memory_limit", "temp_directory", "extensions", "settings", "executor")
+_OF_THE_SERVICE = (
+    "memory_limit",
+    "temp_directory",
+    "extensions",
+    "settings",
+    "executor",
+    "secrets",
+    "use_credential_provider",
+    "filesystems",
+    "module_paths",
+)
 
 
 def git_branch(folder: Path) -> str:
@@ -437,10 +482,24 @@ def _storage(key: str, value: object) -> None:
 
 def _extensions(key: str, value: object) -> None:
     if not isinstance(value, list | tuple):
-        raise _wrong(key, value, "a list of extensions' names is needed: [spatial, icu]")
-    for name in value:
-        if not isinstance(name, str) or not re.fullmatch(r"\w+", name):
-            raise _wrong(key, value, f"{name!r} is not the name of a DuckDB extension")
+        raise _wrong(key, value, "a list of extensions' names is needed: [spatial, {name: h3, repo: community}]")
+    for entry in value:
+        said = entry if isinstance(entry, Mapping) else {"name": entry, "repo": "core"}
+        texts = all(isinstance(said.get(part), str) and said[part] for part in ("name", "repo"))
+        if not texts or set(said) != {"name", "repo"} or not re.fullmatch(r"\w+", said["name"]):
+            raise _wrong(key, value, f"{entry!r} is not the name of a DuckDB extension, nor {{name: …, repo: …}}")
+
+
+def _credential_provider(key: str, value: object) -> None:
+    if value != "aws":
+        raise _wrong(
+            key, value, "aws alone is known; for others write secrets: [{type: gcs, provider: credential_chain}]"
+        )
+
+
+def _paths(key: str, value: object) -> None:
+    if not isinstance(value, list | tuple) or not all(isinstance(path, str) and path.strip() for path in value):
+        raise _wrong(key, value, "a list of folders is needed: [./lib]")
 
 
 _CHECKS: dict[str, Callable[[str, object], object]] = {
@@ -467,4 +526,10 @@ _CHECKS: dict[str, Callable[[str, object], object]] = {
     "storage_options": _storage,
     "extensions": _extensions,
     "settings": _options,
+    "secrets": secrets.check,
+    "use_credential_provider": _credential_provider,
+    "filesystems": filesystems.check,
+    "module_paths": _paths,
+    "external_root": _text,
+    "external_branch": _branch,
 }

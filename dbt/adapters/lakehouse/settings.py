@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 PythonSandbox = Literal["auto", "require", "off"]
 """What holds a Python model that runs in a process of its own: bubblewrap where it works, always, or never."""
@@ -39,6 +39,21 @@ class PublishConflict(enum.StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Attachment:
+    """Another database that jobs may read under the name ``alias``.
+
+    ``type`` is DuckDB's name of what it is, ``path`` a file, a URL or what says how a server is reached. Neither it nor the
+    ``options`` are shown by ``repr``, since either may hold a password. ``secret`` is the name of one of the ``secrets``.
+    """
+
+    alias: str
+    type: str
+    path: str = field(repr=False)
+    secret: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LakeSettings:
     """Where a lake is and how it is reached.
 
@@ -48,7 +63,9 @@ class LakeSettings:
     With ``sandbox`` the SQL of a job reads the job's inputs and nothing else (invariant 9), except for models that declare
     ``external_access``, which may read below the URLs and folders of that name here (``*``: anything).
     ``storage_options`` are for S3, see ``storage.s3_options``. Neither they nor ``catalog``, which may hold a password,
-    are shown by ``repr``.
+    are shown by ``repr``; nor are ``secrets`` and ``filesystems``, which every worker's DuckDB is given (``jobs.secrets``,
+    ``jobs.filesystems``). ``repositories`` says where an extension comes from, where it is not DuckDB's own place.
+    ``module_paths`` are folders of modules that Python models import.
     """
 
     warehouse: str
@@ -64,6 +81,11 @@ class LakeSettings:
     external_access: tuple[str, ...] = ()
     environments: str | None = None
     python_sandbox: PythonSandbox = "auto"
+    attached: tuple[Attachment, ...] = ()
+    repositories: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    filesystems: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    module_paths: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

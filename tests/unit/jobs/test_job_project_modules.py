@@ -90,3 +90,20 @@ def test_nothing_is_forgotten_under_a_model_that_runs(project: Path) -> None:
     thread.join()
     assert kept == [True]
     assert "long_of_test" not in sys.modules
+
+
+def test_modules_of_other_folders_are_found_and_read_again(
+    project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("lib")
+    (elsewhere / "faraway.py").write_text("X = 1")
+    before = list(sys.path)
+    try:
+        for value in (1, 22):
+            (elsewhere / "faraway.py").write_text(f"X = {value}")
+            with forgotten_after(str(project / "models" / "m.py"), [str(elsewhere)]):
+                assert value == __import__("faraway").X
+        assert "faraway" not in sys.modules
+        assert sys.path == [*before, str(elsewhere)]
+    finally:
+        sys.path[:] = before

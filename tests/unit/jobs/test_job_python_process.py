@@ -478,3 +478,15 @@ def test_long_lines_arrive_whole_and_lines_are_counted_from_the_files_top(bench:
     assert sum(map(len, bench.lines("stdout"))) == 100_000
     with pytest.raises(PythonModelError, match="here"):
         bench.run("raise ValueError('here')", line=10**15)
+
+
+def test_folders_of_modules_are_within_reach(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> None:
+    lib = tmp_path_factory.mktemp("lib")
+    (lib / "faraway.py").write_text("X = 42\n")
+    table = bench.table("SELECT 1 AS a")
+    made = bench.run(
+        "import faraway\nreturn session.sql(f'SELECT {faraway.X} AS v')", table, modules=(str(lib), str(lib / "none"))
+    )
+    assert bench.rows(made) == [(42,)]
+    with pytest.raises(PythonModelError, match="No module named 'faraway'"):
+        bench.run("import faraway", table)

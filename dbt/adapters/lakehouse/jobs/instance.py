@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 
 from dbt.adapters.lakehouse.errors import ConfigError
+from dbt.adapters.lakehouse.jobs import filesystems, secrets
 from dbt.adapters.lakehouse.jobs.s3_access import Grant
 from dbt.adapters.lakehouse.settings import LakeSettings
 from dbt.adapters.lakehouse.storage import LOCAL
@@ -81,12 +82,17 @@ class Instance:
 
     def _configure(self) -> None:
         for name in self._settings.extensions:
-            load_extension(self.connection, name)
+            load_extension(self.connection, name, self._settings.repositories.get(name))
         for key, value in self._settings.duckdb_settings.items():
             try:
                 self.connection.execute(f"SET GLOBAL {quote(key)} = {text(str(value))}")
             except duckdb.Error as error:
+                if secrets.is_secret(key):
+                    kind = type(error).__name__
+                    raise ConfigError(f"DuckDB refuses the setting {key!r} of the profile ({kind})") from None
                 raise ConfigError(f"DuckDB refuses the setting {key!r} = {value!r} of the profile: {error}") from error
+        secrets.make(self.connection, self._settings.secrets)
+        filesystems.register(self.connection, self._settings.filesystems)
 
     def limit(self, cpus: int | None, memory: str | None) -> None:
         """Give the instance a job's limits; None stands for its own. Costs nothing where they are so already."""
@@ -115,8 +121,11 @@ class Instance:
             shutil.rmtree(self.staging, ignore_errors=True)
 
 
-def load_extension(connection: duckdb.DuckDBPyConnection, name: str) -> None:
-    """Load a DuckDB extension: from its PyPI wheel ``duckdb-extension-<name>`` if installed, else as DuckDB finds it."""
+def load_extension(connection: duckdb.DuckDBPyConnection, name: str, repository: str | None = None) -> None:
+    """Load a DuckDB extension: from its PyPI wheel ``duckdb-extension-<name>`` if installed, else as DuckDB finds it.
+
+    ``repository`` (``community``, or a URL) is where it is fetched from, if it is not where DuckDB looks by itself.
+    """
     import importlib.util
 
     module = importlib.util.find_spec(f"duckdb_extension_{name}")
@@ -127,7 +136,11 @@ def load_extension(connection: duckdb.DuckDBPyConnection, name: str) -> None:
             connection.execute(f"LOAD '{os.fspath(file)}'")
             return
     try:
-        connection.install_extension(name)
+        if repository is None:
+            connection.install_extension(name)
+        else:
+            place = repository if repository.isidentifier() else text(repository)
+            connection.execute(f"INSTALL {quote(name)} FROM {place}")
         connection.load_extension(name)
     except duckdb.Error as error:
         raise ConfigError(

@@ -37,7 +37,8 @@ class PythonCode:
 
     ``packages`` are requirements (PEP 508) beyond what the worker has, ``python_version`` (``3.12``) the interpreter, None
     for the worker's own. Without ``internet_access`` its process has no network, where the system can take it away.
-    ``isolated`` asks for a process of its own even where packages and interpreter do not.
+    ``isolated`` asks for a process of its own even where packages and interpreter do not. ``modules`` are folders of modules
+    that it may import.
     """
 
     code: str
@@ -47,6 +48,7 @@ class PythonCode:
     python_version: str | None = None
     internet_access: bool = False
     isolated: bool = False
+    modules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

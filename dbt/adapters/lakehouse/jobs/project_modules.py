@@ -10,7 +10,7 @@ import contextlib
 import importlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -21,8 +21,13 @@ _before: set[str] = set()
 
 
 @contextlib.contextmanager
-def forgotten_after(model: str) -> Iterator[None]:
-    """What a model (a file of the project) imports of its project within this is forgotten once no other model runs."""
+def forgotten_after(model: str, folders: Iterable[str] = ()) -> Iterator[None]:
+    """What a model (a file of the project) imports of its project within this is forgotten once no other model runs.
+
+    So is what it imports from ``folders``, which Python looks into from now on, after all others.
+    """
+    folders = tuple(folders)
+    reachable(folders)
     root = _project_of(Path(model).absolute())
     with _lock:
         if not _running:
@@ -30,7 +35,7 @@ def forgotten_after(model: str) -> Iterator[None]:
             _before.clear()
             _before.update(sys.modules)
         _running.append(root)
-        _roots.add(root)
+        _roots.update((root, *map(Path, folders)))
     try:
         yield
     finally:
@@ -38,6 +43,12 @@ def forgotten_after(model: str) -> Iterator[None]:
             _running.remove(root)
             if not _running:
                 _forget()
+
+
+def reachable(folders: Iterable[str]) -> None:
+    """Have Python look for modules in these folders, after all others."""
+    with _lock:
+        sys.path.extend(folder for folder in folders if folder not in sys.path)
 
 
 def _forget() -> None:

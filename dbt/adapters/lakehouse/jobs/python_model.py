@@ -34,7 +34,7 @@ def run_model(source: PythonCode, cursor: duckdb.DuckDBPyConnection) -> Any:
     from dbt.adapters.lakehouse.jobs.project_modules import forgotten_after
 
     try:
-        with forgotten_after(source.path):
+        with forgotten_after(source.path, source.modules):
             return call(source.code, source.path, source.line, cursor)
     except duckdb.InterruptException:
         raise

@@ -135,6 +135,7 @@ class PythonProcesses:
         specification = {
             "folders": [str(path) for path in environment.folders],
             "root": str(_ROOT),
+            "modules": list(code.modules),
             "duckdb": duckdb.__version__,
             "code": code.code,
             "path": code.path,
@@ -157,6 +158,7 @@ class PythonProcesses:
         }
         (folder / "specification.json").write_text(json.dumps(specification), encoding="utf-8")
         visible = [environment.prefix, *environment.folders, _PACKAGE, folder / "specification.json", folder / "inputs"]
+        visible += [path for path in map(Path, code.modules) if path.is_dir()]
         return Cell(
             visible=(*visible, *map(Path, extensions), *map(Path, bound.files)),
             private=work,

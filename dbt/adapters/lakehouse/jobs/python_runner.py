@@ -65,6 +65,7 @@ def _find_packages(specification: Specification) -> None:
         site.addsitedir(folder)
     if specification["root"] not in sys.path:
         sys.path.append(specification["root"])
+    sys.path.extend(specification["modules"])
 
 
 def _import_duckdb(version: str) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from dbt.adapters.lakehouse.catalog.model import Entry, Key, TableEntry, ViewEntry, identity
+from dbt.adapters.lakehouse.jobs.secrets import is_secret
 from dbt.adapters.lakehouse.run import calls, files, python_parts
 from dbt.adapters.lakehouse.run.calls import Called, Functions, Macro, Nature
 from dbt.adapters.lakehouse.run.files import Declared
@@ -169,7 +170,8 @@ def _python(work: _Work, session: RunSession, build: Build) -> None:
     assert build.python is not None
     source = build.python
     own = str(build.name)
-    known = python_parts.look_at(source, build.name.name, files=bool(build.files))
+    folders = session.settings.module_paths
+    known = python_parts.look_at(source, build.name.name, files=bool(build.files), folders=folders)
     text = source.code
     if known.reads_itself:
         current = session.state.get(build.name)
@@ -418,7 +420,10 @@ def _engine(session: RunSession) -> str:
         "duckdb": duckdb.__version__,
         "writer": WRITER,
         "extensions": settings.extensions,
-        "settings": {name.lower(): str(value) for name, value in settings.duckdb_settings.items()},
+        # Parts of fingerprints are kept where others read them.
+        "settings": {
+            name.lower(): str(value) for name, value in settings.duckdb_settings.items() if not is_secret(name)
+        },
         "time zone": _time_zone(),
     }
     return _value(said, _LONG_CONFIGURATION)

@@ -62,10 +62,11 @@ def normal(code: str) -> str:
         return code
 
 
-def look_at(source: PythonSource, target: str, *, files: bool = False) -> Known:
+def look_at(source: PythonSource, target: str, *, files: bool = False, folders: Iterable[str] = ()) -> Known:
     """What a model's code depends on; ``target`` is the name of its own table. With ``files`` it may read some: its author
-    said which.
+    said which. ``folders`` are others than the project's own whose modules it may import.
     """
+    more = tuple(map(Path, folders))
     user, marker, _ = source.code.partition(_POSTFIX)
     try:
         seen = _see(ast.parse(user if marker else source.code), target)
@@ -79,12 +80,12 @@ def look_at(source: PythonSource, target: str, *, files: bool = False) -> Known:
     allowed = _FILES if files else frozenset()
     everything = [("its code", seen)]
     for module in sorted(seen.imports):
-        own = _project_files(module, Path(source.path))
+        own = _project_files(module, Path(source.path), more)
         if own:
             parts[f"module {module}"] = _text_of(own)
             inner = _see_files(own)
             everything.append((f"its module {module}", inner))
-            installed = {name for name in inner.imports if not _project_files(name, min(own))}
+            installed = {name for name in inner.imports if not _project_files(name, min(own), more)}
         else:
             installed = {module}
         for name in sorted(installed - sys.stdlib_module_names):
@@ -153,23 +154,23 @@ def _see_files(files: Iterable[Path]) -> _Seen:
     return total
 
 
-def _project_files(name: str, importer: Path) -> frozenset[Path]:
+def _project_files(name: str, importer: Path, more: tuple[Path, ...]) -> frozenset[Path]:
     """The files of the project that importing a module may run; none if it is not of the project."""
     found: set[Path] = set()
     todo = [(name, importer)]
     done: set[str] = set()
     while todo:
         module, of = todo.pop()
-        files = _files_of(module, of) - found if module not in sys.stdlib_module_names else set()
+        files = _files_of(module, of, more) - found if module not in sys.stdlib_module_names else set()
         found |= files
         done.add(module)
         todo += [(inner, file) for file in files for inner in sorted(_see_files([file]).imports - done)]
     return frozenset(found)
 
 
-def _files_of(name: str, importer: Path) -> set[Path]:
+def _files_of(name: str, importer: Path, more: tuple[Path, ...]) -> set[Path]:
     """A module's own files, with all of its package."""
-    for folder in _project_folders(importer):
+    for folder in (*_project_folders(importer), *more):
         if (folder / f"{name}.py").is_file():
             return {folder / f"{name}.py"}
         if files := set((folder / name).rglob("*.py")):

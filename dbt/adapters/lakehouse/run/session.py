@@ -528,7 +528,7 @@ class RunSession:
             lease.release()
 
 
-def _python_code(source: PythonSource) -> PythonCode:
+def _python_code(source: PythonSource, modules: tuple[str, ...]) -> PythonCode:
     return PythonCode(
         code=source.code,
         path=source.path,
@@ -536,6 +536,7 @@ def _python_code(source: PythonSource) -> PythonCode:
         packages=source.packages,
         python_version=source.python_version,
         internet_access=source.internet_access,
+        modules=modules,
     )
 
 
