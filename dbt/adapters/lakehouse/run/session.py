@@ -318,7 +318,7 @@ class RunSession:
         return answer
 
     def _action(self, build: Build, table: TableEntry | None) -> Action:
-        python = _python_code(build.python) if build.python is not None else None
+        python = _python_code(build.python, self.settings.module_paths) if build.python is not None else None
         if build.mode == "create":
             spec = self.table_spec(build.name, table, build)
             replaces = table.metadata_location if table is not None else None
