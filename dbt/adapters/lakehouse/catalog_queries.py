@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from dbt.adapters.lakehouse.catalog.model import Entry, TableEntry, ViewEntry
-from dbt.adapters.lakehouse.lake.base import Name, Session
+from dbt.adapters.lakehouse.catalog.model import TableEntry, ViewEntry
+from dbt.adapters.lakehouse.lake.base import Details, Name, Session
 
 if TYPE_CHECKING:
     import agate
@@ -25,7 +25,14 @@ _COLUMNS = (
 )
 _STATS = (
     ("row_count", "Rows", "Rows of the table"),
-    ("bytes", "Size", "Bytes of the table's data files"),
+    ("bytes", "Size", "Bytes of the table's data and delete files"),
+    ("files", "Files", "Data files of the table"),
+    ("delete_files", "Delete files", "Files that say which rows of data files are gone; compaction takes them away"),
+    ("last_modified", "Last modified", "When rows changed last, UTC; of a view, in any table that it reads"),
+    ("partition_by", "Partitioned by", "Columns, or transforms of them, by which rows are put in different files"),
+    ("sort_by", "Sorted by", "Columns by which rows were sorted as they were written"),
+    ("branch", "Branch", "The branch or ref that this was read at"),
+    ("commit", "Commit", "The commit of that branch that this was read at"),
     ("snapshot_id", "Snapshot", "Iceberg snapshot that is current"),
     ("metadata_location", "Metadata", "Iceberg metadata that any engine can read the table from"),
 )
@@ -34,76 +41,80 @@ _STATS = (
 def catalog(session: Session, database: str, schemas: Iterable[str]) -> agate.Table:
     """Every column of every relation of some schemas, a row each, in dbt's shape."""
     entries = [entry for schema in sorted(schemas) for entry in session.relations(database, schema)]
-    return _table(database, entries)
+    return catalog_of(session, [Name(database=database, schema=one.schema, name=one.name) for one in entries])
 
 
 def catalog_of(session: Session, names: Iterable[Name]) -> agate.Table:
     """The same for single relations."""
-    found: list[tuple[str, Entry]] = []
-    for name in names:
-        entry = session.lookup(name)
-        if entry is not None:
-            found.append((name.database, entry))
-    database = found[0][0] if found else ""
-    return _table(database, [entry for _, entry in found])
-
-
-def _table(database: str, entries: Iterable[Entry]) -> agate.Table:
     from dbt_common.clients.agate_helper import table_from_data_flat
 
-    names = [
+    columns = [
         *_COLUMNS,
         *(f"stats:{key}:{part}" for key, *_ in _STATS for part in ("label", "value", "description", "include")),
     ]
-    rows = [row for entry in entries for row in _rows(database, entry)]
-    return table_from_data_flat([dict(zip(names, row, strict=True)) for row in rows], names)
+    found = session.details(tuple(names))
+    rows = [row for details in found if details is not None for row in _rows(details)]
+    return table_from_data_flat([dict(zip(columns, row, strict=True)) for row in rows], columns)
 
 
-def _rows(database: str, entry: Entry) -> list[tuple[Any, ...]]:
-    if not isinstance(entry, TableEntry | ViewEntry):
-        return []
-    kind = "BASE TABLE" if isinstance(entry, TableEntry) else "VIEW"
-    values = _values(entry)
+def _rows(details: Details) -> list[tuple[Any, ...]]:
+    entry, values = details.entry, _values(details)
     stats: list[Any] = []
     for key, label, description in _STATS:
         stats += [label, values.get(key), description, key in values]
+    place = (details.name.database, entry.schema, entry.name, _kind(entry), entry.comment)
     return [
-        (database, entry.schema, entry.name, kind, entry.comment, c.name, index, c.type, c.comment, None, *stats)
-        for index, c in enumerate(entry.columns, 1)
+        (*place, column.name, index, column.type, column.comment, entry.node, *stats)
+        for index, column in enumerate(entry.columns, 1)
     ]
 
 
-def _values(entry: TableEntry | ViewEntry) -> dict[str, Any]:
+def _kind(entry: TableEntry | ViewEntry) -> str:
+    return "BASE TABLE" if isinstance(entry, TableEntry) else "VIEW"
+
+
+def _values(details: Details) -> dict[str, Any]:
+    """The statistics that there are, by key."""
+    entry = details.entry
+    said: dict[str, Any] = {"branch": details.ref, "commit": details.commit}
+    if details.modified is not None:
+        said["last_modified"] = f"{details.modified:%Y-%m-%d %H:%M:%S}"
     if isinstance(entry, ViewEntry):
-        return {}
-    return {
+        return said
+    said |= {
         "row_count": entry.rows,
         "bytes": entry.size_bytes,
         # As text: dbt's JSON readers take numbers for floats, which do not hold 64 bits.
         "snapshot_id": str(entry.snapshot_id),
         "metadata_location": entry.metadata_location,
+        "files": details.files,
+        "delete_files": details.deletes or None,
+        "partition_by": ", ".join(details.partition_by) or None,
+        "sort_by": ", ".join(details.sort_by) or None,
     }
+    return {key: value for key, value in said.items() if value is not None}
 
 
 def single(session: Session, name: Name) -> Any:
     """Dbt's ``CatalogTable`` of one relation; None if it does not exist."""
     from dbt_common.contracts.metadata import CatalogTable, ColumnMetadata, StatsItem, TableMetadata
 
-    entry = session.lookup(name)
-    if not isinstance(entry, TableEntry | ViewEntry):
+    (details,) = session.details([name])
+    if details is None:
         return None
+    entry, values = details.entry, _values(details)
     metadata = TableMetadata(
-        type="BASE TABLE" if isinstance(entry, TableEntry) else "VIEW",
+        type=_kind(entry),
         schema=entry.schema,
         name=entry.name,
         database=name.database,
         comment=entry.comment,
+        owner=entry.node,
     )
     columns = {
         c.name: ColumnMetadata(type=c.type, index=index, name=c.name, comment=c.comment)
         for index, c in enumerate(entry.columns, 1)
     }
-    values = _values(entry)
     stats = {
         key: StatsItem(id=key, label=label, value=values[key], include=True, description=description)
         for key, label, description in _STATS

@@ -62,6 +62,7 @@ class Invocation:
         self.remembering: Remembering | None = None
         self._batch = threading.local()
         self._command = _current_command()
+        self._said = " ".join(("dbt", *_command_words()))
         # At once, so that git has answered when the first node writes.
         self._git = self._git_state() if self._command in _WRITING else None
         self._batches_done: frozenset[str] = frozenset()
@@ -108,7 +109,7 @@ class Invocation:
         return self.run().session(get_node_info().get("unique_id"))
 
     def _request(self) -> RunRequest:
-        command = f"dbt {self._command}" if self._command else "dbt"
+        command = self._said
         invocation = get_invocation_id()
         git = self._git.said() if self._git is not None else None
         return RunRequest(
@@ -291,6 +292,18 @@ def _dbt_version() -> str:
     from dbt.version import __version__
 
     return str(__version__)
+
+
+def _command_words() -> list[str]:
+    """The command as it was typed, without options: ``docs generate``."""
+    import click
+
+    context = click.get_current_context(silent=True)
+    words: list[str] = []
+    while context is not None and context.parent is not None:
+        words.insert(0, str(context.command.name))
+        context = context.parent
+    return words
 
 
 def _current_command() -> str | None:

@@ -35,6 +35,7 @@ from dbt.adapters.lakehouse.connections import LakehouseConnectionManager, Reuse
 from dbt.adapters.lakehouse.credentials import LakehouseCredentials
 from dbt.adapters.lakehouse.errors import ConfigError
 from dbt.adapters.lakehouse.events import Invocation
+from dbt.adapters.lakehouse.freshness import MetadataFreshness
 from dbt.adapters.lakehouse.jobs.job import PythonNeeds
 from dbt.adapters.lakehouse.lake.base import Build, Built, Lake, LogLine, Name, Progress, PythonSource, Session
 from dbt.adapters.lakehouse.relation import LakehouseRelation
@@ -56,7 +57,7 @@ _SNAPSHOT_MACROS = re.compile(
 )
 
 
-class LakehouseAdapter(SQLAdapter):
+class LakehouseAdapter(MetadataFreshness, SQLAdapter):
     """dbt's adapter for ``type: lakehouse``."""
 
     ConnectionManager = LakehouseConnectionManager
@@ -71,10 +72,13 @@ class LakehouseAdapter(SQLAdapter):
         ConstraintType.primary_key: ConstraintSupport.ENFORCED,
         ConstraintType.foreign_key: ConstraintSupport.ENFORCED,
     }
+    MAX_SCHEMA_METADATA_RELATIONS = 100_000  # they are looked up, not asked for in SQL
     _capabilities = CapabilityDict(
         {
             Capability.SchemaMetadataByRelations: CapabilitySupport(support=Support.Full),
             Capability.GetCatalogForSingleRelation: CapabilitySupport(support=Support.Full),
+            Capability.TableLastModifiedMetadata: CapabilitySupport(support=Support.Full),
+            Capability.TableLastModifiedMetadataBatch: CapabilitySupport(support=Support.Full),
             Capability.MicrobatchConcurrency: CapabilitySupport(support=Support.Full),
         }
     )

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dbt.adapters.lakehouse.catalog.base import Catalog
 from dbt.adapters.lakehouse.catalog.model import Commit, Entry, RunRecord
 from dbt.adapters.lakehouse.jobs.job import LogLine, Progress, Resources, SchemaChange, Watch
+from dbt.adapters.lakehouse.run.details import Details
 from dbt.adapters.lakehouse.run.going_back import ResetRequest, Reverted, RevertRequest
 from dbt.adapters.lakehouse.run.provenance import Stale
 from dbt.adapters.lakehouse.run.upkeep import CollectRequest, Compacted, CompactRequest, Garbage
@@ -48,6 +49,7 @@ __all__ = [
     "CollectRequest",
     "CompactRequest",
     "Compacted",
+    "Details",
     "Draft",
     "Garbage",
     "Lake",
@@ -128,6 +130,13 @@ class Session(Protocol):
 
     def relations(self, database: str, schema: str | None = None) -> list[Entry]:
         """All entries, or those of a schema."""
+        ...
+
+    def details(self, names: Sequence[Name]) -> list[Details | None]:
+        """What is known of tables and views, those of which nothing stands there (None) included; see ``Details``.
+
+        For many at once: their metadata is read, which the catalog has no part in.
+        """
         ...
 
     def schemas(self, database: str) -> list[str]:

@@ -29,6 +29,7 @@ from dbt.adapters.lakehouse.jobs.job import (
 from dbt.adapters.lakehouse.run import batches, changes, fingerprint, recipe, reuse
 from dbt.adapters.lakehouse.run.asked import asked
 from dbt.adapters.lakehouse.run.calls import FUNCTIONS_SQL, Row
+from dbt.adapters.lakehouse.run.details import Details, details
 from dbt.adapters.lakehouse.run.inputs import InputPlanner
 from dbt.adapters.lakehouse.run.state import State
 from dbt.adapters.lakehouse.run.statements import Kind, hides_reads, parse
@@ -177,6 +178,11 @@ class RunSession:
         """See ``lake.base.Session``."""
         self._refresh()
         return self.state.get(name)
+
+    def details(self, names: Sequence[Name]) -> list[Details | None]:
+        """See ``lake.base.Session``."""
+        self._refresh()
+        return details(self, names)
 
     def relations(self, database: str, schema: str | None = None) -> list[Entry]:
         """See ``lake.base.Session``."""

@@ -15,6 +15,7 @@ from fastapi.responses import Response, StreamingResponse
 from dbt.adapters.lakehouse.catalog.model import Commit, Entry
 from dbt.adapters.lakehouse.errors import BadRequest
 from dbt.adapters.lakehouse.lake.remote import wire
+from dbt.adapters.lakehouse.run.details import Details
 from dbt.adapters.lakehouse.run.session import RunSession
 from dbt.adapters.lakehouse.run.values import Built, Looked, Moved, Recalled, RunRequest
 from dbt.adapters.lakehouse.service import replies
@@ -331,6 +332,12 @@ def _add_reading(routes: APIRouter, find: _Find) -> None:
         """Tables and views, of one schema if it is named."""
         entries, more = place.do(lambda session: session.relations(wish.database, wish.schema))
         return replies.document(list[Entry], entries, headers=more)
+
+    @routes.post("/details", response_model=list[Details | None])
+    def details(wish: wire.Look, place: Place = here) -> Response:
+        """What is known of tables and views beyond what the catalog says, many at once."""
+        found, more = place.do(lambda session: session.details(wish.names))
+        return replies.document(list[Details | None], found, headers=more)
 
     @routes.post("/schemas", response_model=list[str])
     def schemas(wish: wire.Schemas, place: Place = here) -> Response:

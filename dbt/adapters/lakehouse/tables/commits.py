@@ -29,6 +29,7 @@ from pyiceberg.table.snapshots import Operation, Snapshot, SnapshotLogEntry, Sum
 from dbt.adapters.lakehouse.storage import storage_for
 from dbt.adapters.lakehouse.tables.avro import ManifestListWriter, ManifestWriter
 from dbt.adapters.lakehouse.tables.metadata import CACHE, LiveFile, Table, now
+from dbt.adapters.lakehouse.tables.told import CHANGED, changed_ms
 from dbt.adapters.lakehouse.telemetry import phase
 
 if TYPE_CHECKING:
@@ -286,6 +287,8 @@ def _summary(base: Table, change: Change, data: Sequence[LiveFile], deletes: Seq
     shown = {name: str(value) for name, value in facts.items() if value}
     if change.repeats is not None:
         shown[REPEATED] = str(change.repeats)
+    if change.operation is Operation.REPLACE:
+        shown[CHANGED] = str(changed_ms(base.metadata))
     return Summary(change.operation, **shown, **{name: str(value) for name, value in totals.items()})
 
 

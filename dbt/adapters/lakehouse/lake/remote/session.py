@@ -17,6 +17,7 @@ from dbt.adapters.lakehouse.errors import JobCancelled, LakehouseError, ServiceE
 from dbt.adapters.lakehouse.jobs.job import LogLine, Progress, Watch
 from dbt.adapters.lakehouse.lake.remote import rows, wire
 from dbt.adapters.lakehouse.lake.remote.http import Body, Http
+from dbt.adapters.lakehouse.run.details import Details
 from dbt.adapters.lakehouse.run.values import Build, Built, Draft, Looked, Name, Recalled, Result, Wish
 from dbt.adapters.lakehouse.tables.values import Column
 
@@ -117,6 +118,13 @@ class RemoteSession:
         """See ``lake.base.Session``."""
         entries: list[Entry] = self._ask("relations", wire.Relations(database=database, schema=schema), list[Entry])
         return entries
+
+    def details(self, names: Sequence[Name]) -> list[Details | None]:
+        """See ``lake.base.Session``."""
+        if not names:
+            return []
+        found: list[Details | None] = self._ask("details", wire.Look(names=tuple(names)), list[Details | None])
+        return found
 
     def schemas(self, database: str) -> list[str]:
         """See ``lake.base.Session``."""

@@ -149,6 +149,13 @@ class Relations:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Look:
+    """``Session.details``."""
+
+    names: tuple[Name, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Schemas:
     """``Session.schemas``."""
 
