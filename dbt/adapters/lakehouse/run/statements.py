@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import functools
-import json
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from typing import Any
 import duckdb
 
 from dbt.adapters.lakehouse.jobs.engine import quote
-from dbt.adapters.lakehouse.run.tokens import Token, cut, name_chains, tokenize
+from dbt.adapters.lakehouse.run.syntax import in_one_form
+from dbt.adapters.lakehouse.run.tokens import Token, called_chains, cut, name_chains, tokenize
 
 
 class Kind(enum.Enum):
@@ -353,8 +353,7 @@ def syntax_tree(sql: str) -> dict[str, Any]:
     """DuckDB's syntax tree of a SELECT; of anything else, a tree that says ``error``."""
     if "\0" in sql:  # DuckDB's texts end there, and so would the literal; as a statement it is refused
         return {"error": True}
-    tree: dict[str, Any] = json.loads(_syntax(sql))
-    return tree
+    return in_one_form(_syntax(sql))
 
 
 @functools.lru_cache(maxsize=64)

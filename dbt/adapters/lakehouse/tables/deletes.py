@@ -119,7 +119,7 @@ def _write_one(
         f"(FORMAT parquet, RETURN_STATS, FIELD_IDS {{file_path: {PATH_FIELD}, pos: {POSITION_FIELD}}})"
     ).fetchone()
     assert row is not None
-    _, count, size, _, columns, _ = row
+    _, count, size, _, columns, *_ = row
     name = _named(con, written)[len(target) + 1 :]
     low, high = (int(columns['"pos"'][end]).to_bytes(8, "little") for end in ("min", "max"))
     path = data.path.encode()

@@ -133,7 +133,7 @@ def write(con: duckdb.DuckDBPyConnection, select: str, layout: Layout, made: Att
             stats.data_file(
                 folder + content.named(path)[len(target) :], count, size, columns, known, sort_order_id=order_id
             )
-            for path, count, size, _, columns, _ in _kept(written)
+            for path, count, size, columns in _kept(written)
         ]
 
 
@@ -216,7 +216,7 @@ def _write_partitions(
                 partition=split.values(columns, count, partial(_exact, con, path)),
             )
             for path, count, size, columns in (
-                (content.named(row[0]), row[1], row[2], row[4]) for row in _kept(written)
+                (content.named(path), count, size, columns) for path, count, size, columns in _kept(written)
             )
         ]
         # Their order is that in which threads ended; the same rows are to be the same table.
@@ -250,13 +250,13 @@ def _copy(con: duckdb.DuckDBPyConnection, select: str, target: str, options: str
         raise
 
 
-def _kept(written: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, int, int, int, dict[str, dict[str, str]], Any]]:
-    """The files that hold rows; those that hold none are deleted."""
-    for row in written:
-        if row[1]:
-            yield row
+def _kept(written: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, int, int, dict[str, dict[str, str]]]]:
+    """The files that hold rows, with their rows, bytes and statistics; those that hold none are deleted."""
+    for path, count, size, _, columns, *_ in written:  # DuckDB 2.0 says one thing more of each file
+        if count:
+            yield path, count, size, columns
         else:
-            Path(row[0]).unlink(missing_ok=True)
+            Path(path).unlink(missing_ok=True)
 
 
 def _exact(con: duckdb.DuckDBPyConnection, path: str, column: str) -> dict[str, str]:
