@@ -17,7 +17,7 @@ import duckdb
 
 from dbt.adapters.lakehouse.jobs.engine import quote
 from dbt.adapters.lakehouse.run.syntax import in_one_form
-from dbt.adapters.lakehouse.run.tokens import Token, called_chains, cut, name_chains, tokenize
+from dbt.adapters.lakehouse.run.tokens import Token, cut, name_chains, tokenize
 
 
 class Kind(enum.Enum):
