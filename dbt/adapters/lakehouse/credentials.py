@@ -47,6 +47,7 @@ class LakehouseCredentials(Credentials):
     storage_options: dict[str, Any] = field(default_factory=dict)
     extensions: list[Any] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
+    attach: list[dict[str, Any]] = field(default_factory=list, repr=False)
     secrets: list[dict[str, Any]] = field(default_factory=list, repr=False)
     use_credential_provider: str | None = None
     filesystems: list[dict[str, Any]] = field(default_factory=list, repr=False)

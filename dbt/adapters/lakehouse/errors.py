@@ -35,6 +35,7 @@
         ├── SqlError           DuckDB refused or failed the statement
         │   └── SandboxError   it reaches for what a job's SQL may not have
         ├── PythonModelError   the model's own Python raised
+        ├── Unattached         a database beside the lake could not be attached
         ├── JobCancelled       somebody cancelled it
         ├── OutOfMemory        it needs more memory than its limit and could not spill
         ├── JobTimeout         it took longer than it may
@@ -261,6 +262,12 @@ class PythonModelError(JobError):
     """A Python model raised; the message carries its traceback."""
 
     kind = "python_model"
+
+
+class Unattached(JobError):
+    """A database of the profile's ``attach`` cannot be reached, or is none of its type; the message names its alias."""
+
+    kind = "unattached"
 
 
 class JobCancelled(JobError):

@@ -17,6 +17,7 @@ from typing import Any, cast, get_args
 from dbt.adapters.lakehouse.catalog.refs import check_name, is_run_name, parse
 from dbt.adapters.lakehouse.errors import ConfigError, InvalidRef
 from dbt.adapters.lakehouse.jobs import filesystems, secrets
+from dbt.adapters.lakehouse.jobs.attached import attachments, check_attach
 from dbt.adapters.lakehouse.settings import (
     Allowed,
     Isolation,
@@ -74,6 +75,9 @@ def lake_settings(profile: Mapping[str, Any], project_dir: Path) -> LakeSettings
         temp_directory=None if temp is None else _absolute(temp, project_dir),
         extensions=tuple(name for name, _ in extensions),
         duckdb_settings=_texts(profile.get("settings", {})),
+        attached=attachments(
+            profile.get("attach", ()), project_dir.absolute(), profile.get("database", DEFAULT_DATABASE)
+        ),
         storage_options=options,
         repositories={name: place for name, place in extensions if place is not None},
         secrets=_secrets(profile),
@@ -228,6 +232,11 @@ def _check_beside_service(profile: Mapping[str, Any]) -> None:
     if where:
         raise ConfigError(
             f"profile key {where[0]!r} stands beside 'service', which knows where the lake is; keep one of the two"
+        )
+    if "attach" in profile:
+        raise ConfigError(
+            "profile key 'attach' stands beside 'service', whose jobs read the lake alone: load what is wanted with `lakehouse "
+            "import SCHEMA.NAME FILE`, or keep the lake itself in a profile with 'warehouse'"
         )
     how = [key for key in _OF_THE_SERVICE if key in profile]
     if how:
@@ -526,6 +535,7 @@ _CHECKS: dict[str, Callable[[str, object], object]] = {
     "storage_options": _storage,
     "extensions": _extensions,
     "settings": _options,
+    "attach": check_attach,
     "secrets": secrets.check,
     "use_credential_provider": _credential_provider,
     "filesystems": filesystems.check,

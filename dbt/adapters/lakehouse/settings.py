@@ -62,6 +62,7 @@ class LakeSettings:
     None lets the workers share what DuckDB would take. ``duckdb_settings`` and ``extensions`` are applied to every worker.
     With ``sandbox`` the SQL of a job reads the job's inputs and nothing else (invariant 9), except for models that declare
     ``external_access``, which may read below the URLs and folders of that name here (``*``: anything).
+    ``attached`` databases are there for the jobs that name them (``jobs.attached``).
     ``storage_options`` are for S3, see ``storage.s3_options``. Neither they nor ``catalog``, which may hold a password,
     are shown by ``repr``; nor are ``secrets`` and ``filesystems``, which every worker's DuckDB is given (``jobs.secrets``,
     ``jobs.filesystems``). ``repositories`` says where an extension comes from, where it is not DuckDB's own place.

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 import duckdb
 
 from dbt.adapters.lakehouse.errors import JobCancelled, OutOfMemory, SandboxError, SqlError, StorageError
+from dbt.adapters.lakehouse.jobs import attached
 from dbt.adapters.lakehouse.jobs.instance import Instance, quote
 from dbt.adapters.lakehouse.jobs.job import Input
 from dbt.adapters.lakehouse.jobs.s3_access import unreachable
@@ -49,6 +50,8 @@ class Engine:
         self._bound: dict[_BoundName, tuple[str, ...]] = {}
         self._databases: set[str] = set()
         self._schemas: set[tuple[str, str]] = set()
+        self._beside = {one.alias.lower(): one for one in settings.attached}
+        self._reached: set[str] = set()
         self.attach(settings.database)
 
     @property
@@ -84,6 +87,9 @@ class Engine:
         """Let exactly these inputs stand in the databases, at the states they name."""
         self.instance.grant.renew()
         inputs = list(inputs)
+        for alias in {item.database for item in inputs if item.attached}:
+            self.reach(alias)
+        inputs = [item for item in inputs if not item.attached]
         wanted = {_folded((item.database, item.schema, item.name)) for item in inputs}
         for gone in [key for key in self._bound if key not in wanted]:
             self.unbind(gone)
@@ -96,6 +102,23 @@ class Engine:
                 self._bind_one(item, name)
                 self._bound[_folded(name)] = identity
                 moved = True
+
+    def reach(self, alias: str) -> None:
+        """Attach a database beside the lake, unless it is there. Raises ``Unattached``."""
+        one = self._beside[alias.lower()]
+        if one.alias not in self._reached:
+            attached.attach(self.connection, one)
+            self._reached.add(one.alias)
+
+    def leave(self, *, by_hand: bool = False) -> None:
+        """Let go of databases beside the lake; with ``by_hand`` also of those that a statement attached."""
+        leaving, self._reached = set(self._reached), set()
+        if by_hand:
+            known = {*map(str.lower, self._databases), "memory"}
+            rows = self.connection.execute("SELECT database_name FROM duckdb_databases() WHERE NOT internal").fetchall()
+            leaving |= {name for (name,) in rows if name.lower() not in known}
+        for name in leaving:
+            self.connection.execute(f"DETACH DATABASE IF EXISTS {quote(name)}")
 
     def put(self, item: Input) -> None:
         """Let one more input stand in the databases, in the place of what is bound under its name."""

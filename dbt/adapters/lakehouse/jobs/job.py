@@ -18,6 +18,7 @@ SchemaChange = Literal["ignore", "fail", "append_new_columns", "sync_all_columns
 class Input:
     """A relation that the job's SQL may name: a table (``metadata_location``), a view (``sql``), or only its columns.
 
+    Of an ``attached`` database (``jobs.attached``) nothing is bound, but it is there; without a name all of it is meant.
     Columns alone stand for relations whose names and types are wanted but not their rows (``information_schema``).
     Views come after what they read.
     """
@@ -29,6 +30,7 @@ class Input:
     sql: str | None = None
     columns: tuple[Column, ...] = ()
     is_view: bool = False
+    attached: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -184,7 +184,8 @@ class _Inputs:
         for location in {item.metadata_location for item in items if item.metadata_location is not None}:
             table = metadata.load(location)
             names.update(name for file in (*table.data, *table.deletes) for name in reader.names(file.path)[:1])
-        if len(names) <= python_cell.MOST_FILES and all(name.startswith("/") for name in names):
+        beside = any(item.attached for item in items)  # which the process could not reach by itself
+        if not beside and len(names) <= python_cell.MOST_FILES and all(name.startswith("/") for name in names):
             self.files = sorted(names)
             return [{"name": _name(item), "sql": _select(item), "arrow": None} for item in items]
         # What a view reads need not be there by itself. Whatever the model can name stands in its code.

@@ -13,7 +13,7 @@ import duckdb
 
 from dbt.adapters.lakehouse import telemetry
 from dbt.adapters.lakehouse.errors import JobCancelled, TableError
-from dbt.adapters.lakehouse.jobs import python_model, sound
+from dbt.adapters.lakehouse.jobs import attached, python_model, sound
 from dbt.adapters.lakehouse.jobs.engine import Engine, duckdb_errors, qualified, quote
 from dbt.adapters.lakehouse.jobs.job import (
     Alter,
@@ -81,6 +81,7 @@ class Worker:
         self._home: tuple[str, str] | None = None
         self._defined: set[str] = set()
         self._touched = False
+        self._by_hand = False
         self._ordered: bool | None = None
         self._cancelled = threading.Event()
         self._running = threading.Event()
@@ -104,6 +105,7 @@ class Worker:
         self._defined.clear()
         if self._sandbox is not None and self._sandbox.end(self._present):
             return
+        self._leave()
         if self._sandbox is None and not self._touched:
             return  # the next session may have the connection: a new one costs as much as a small query
         self._touched = False
@@ -113,6 +115,13 @@ class Worker:
         if self._sandbox is not None:
             # What one session was allowed to open, nobody else shall find open.
             self._present = None
+
+    def _leave(self) -> None:
+        """Let go of what the session had attached, so that others may write to it, or it may be another next time."""
+        if self._sandbox is None and self._present is not None:
+            by_hand, self._by_hand = self._by_hand, False
+            with contextlib.suppress(duckdb.Error):
+                self._present.leave(by_hand=by_hand)
 
     @property
     def cancelled(self) -> bool:
@@ -168,7 +177,7 @@ class Worker:
         self._started = time.monotonic()
         self._running.set()
         try:
-            with telemetry.record() as phases, Monitor(self.progress, watch):
+            with attached.masking(self._settings.attached), telemetry.record() as phases, Monitor(self.progress, watch):
                 result = self._run(job, watch, sink)
             return dataclasses.replace(result, phases=tuple(phases))
         except BaseException:
@@ -274,6 +283,7 @@ class Worker:
                     if rest is None:
                         return JobResult()
                     action = dataclasses.replace(action, sql=rest)
+                self._by_hand = self._by_hand or "attach" in action.sql.lower()
                 return _answer(cursor, action, sink)
             case Describe():
                 return JobResult(columns=describe(cursor, action.sql))

@@ -17,6 +17,7 @@ from dbt.adapters.lakehouse.jobs.engine import quote
 from dbt.adapters.lakehouse.jobs.job import Alter, Alteration, Create, Edit, Input, Query
 from dbt.adapters.lakehouse.run import reuse
 from dbt.adapters.lakehouse.run.alterations import Retype, is_done, parse_alteration
+from dbt.adapters.lakehouse.run.attached import refuse
 from dbt.adapters.lakehouse.run.statements import Kind, Reference, Statement, is_volatile
 from dbt.adapters.lakehouse.run.tokens import mentions
 from dbt.adapters.lakehouse.run.values import Name, Result
@@ -34,6 +35,10 @@ def apply(session: RunSession, statement: Statement) -> Result:
         name = _schema_name(session, statement.target)
     else:
         name = None if _is_temporary(session, statement) else session.planner.resolve(statement.target)
+    refuse(session.settings, _database(session, statement, name), _target(statement))
+    if name is not None and name.schema.lower() in session.by_hand and not session.state.has_schema(name.schema):
+        # ``other.t`` after ``ATTACH … AS other`` is a table of that database, as it is in DuckDB.
+        name = None
     if name is None:
         answer = session.submit(Query(sql=statement.sql), session.inputs(statement.sql))
         _remember_temporary(session, statement)
@@ -49,6 +54,21 @@ def apply(session: RunSession, statement: Statement) -> Result:
             return _HANDLERS[statement.kind](session, statement, name)
         finally:
             session.seen, session.said = {}, {}
+
+
+def _database(session: RunSession, statement: Statement, name: Name | None) -> str:
+    """The database that a statement writes to, as far as it says so: ``crm.t`` may be one without its schema."""
+    target = statement.target
+    if statement.kind in (Kind.CREATE_SCHEMA, Kind.DROP_SCHEMA):
+        return target.schema
+    if target.database or not target.schema:
+        return target.database
+    return "" if name is not None and session.state.has_schema(name.schema) else target.schema
+
+
+def _target(statement: Statement) -> str:
+    target = statement.target
+    return ".".join(filter(None, (target.database, target.schema, target.name)))
 
 
 def _is_temporary(session: RunSession, statement: Statement) -> bool:
@@ -67,6 +87,8 @@ _OF_DUCKDB = ("temp", "memory")
 
 def _remember_temporary(session: RunSession, statement: Statement) -> None:
     name = statement.target.name.lower()
+    if {statement.target.database.lower(), statement.target.schema.lower()} & session.by_hand:
+        return
     if statement.kind in (Kind.CREATE_TABLE, Kind.CREATE_VIEW):
         session.temporaries.add(name)
     elif statement.kind in (Kind.DROP_TABLE, Kind.DROP_VIEW):

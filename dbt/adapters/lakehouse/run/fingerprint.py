@@ -16,7 +16,7 @@ import duckdb
 
 from dbt.adapters.lakehouse.catalog.model import Entry, Key, TableEntry, ViewEntry, identity
 from dbt.adapters.lakehouse.jobs.secrets import is_secret
-from dbt.adapters.lakehouse.run import calls, files, python_parts
+from dbt.adapters.lakehouse.run import attached, calls, files, python_parts
 from dbt.adapters.lakehouse.run.calls import Called, Functions, Macro, Nature
 from dbt.adapters.lakehouse.run.files import Declared
 from dbt.adapters.lakehouse.run.normal import Normal, normal
@@ -130,7 +130,9 @@ def starting_from(mark: Fingerprint, table: TableEntry) -> Fingerprint:
 
 
 def files_are(session: RunSession, build: Build, mark: Fingerprint) -> bool:
-    """Whether the files that a build declares are still what they were when its fingerprint was taken."""
+    """Whether the files that a build reads and of which its fingerprint knows are still what they were then."""
+    if not attached.stayed(session.settings, mark.parts.items()):
+        return False
     if not build.files:
         return True
     now = files.look(build.files, session.settings, external_access=build.external_access)
@@ -372,6 +374,8 @@ class _Work:
                 # Said here as well: to the normal form, a CTE of that name would explain it.
                 self._not(f"it reads {reference.name}, which is not in the lake")
                 return None
+        if (alias := session.planner.attached(reference)) is not None:
+            return self._beside(alias, reference)
         name = session.planner.resolve(reference)
         entry = session.state.get(name) if name is not None else None
         if name is None or not isinstance(entry, TableEntry | ViewEntry):
@@ -384,6 +388,15 @@ class _Work:
             self.parts[f"input {label}"] = self._identity(name, entry, place)
         return self._labels[place]
 
+    def _beside(self, alias: str, reference: Reference) -> str:
+        """A relation of an attached database: of a file, its size and time of change are a part."""
+        where = f"{alias}.{reference.schema if reference.database else 'main'}.{reference.name}"
+        state = attached.state_of(self._session.settings, alias)
+        if state is None:
+            self._not(f"it reads {where} of an attached database, of which nobody can tell when it changes")
+        self.parts[f"{attached.PART}{alias}"] = state or attached.UNKNOWN
+        return where.lower()
+
     def _identity(self, name: Name, entry: TableEntry | ViewEntry, place: tuple[str, str, str]) -> str:
         if isinstance(entry, TableEntry):
             return identity(entry)
@@ -394,6 +407,7 @@ class _Work:
             return "itself"
         inner.put("code", inner.read(self._session.planner.body(name.database, entry)).text)
         self.obstacles.extend(f"{why} (in view {entry.schema}.{entry.name})" for why in inner.obstacles)
+        self.parts.update({name: part for name, part in inner.parts.items() if name.startswith(attached.PART)})
         # Two views of one query may name their columns by what they select from.
         inner.put("columns", [(column.name, column.type) for column in entry.columns])
         return f"view:{Fingerprint(parts=inner.parts).id}"

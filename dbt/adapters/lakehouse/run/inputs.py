@@ -9,14 +9,16 @@ from dbt.adapters.lakehouse.errors import SqlError
 from dbt.adapters.lakehouse.jobs.job import Input
 from dbt.adapters.lakehouse.run.state import State
 from dbt.adapters.lakehouse.run.statements import Reference, reads, requalify
+from dbt.adapters.lakehouse.run.tokens import tokenize
 from dbt.adapters.lakehouse.run.values import Name
 
 
 class InputPlanner:
     """Finds what a session's SQL reads in the session's state."""
 
-    def __init__(self, state: State, database: str, default_schema: str) -> None:
+    def __init__(self, state: State, database: str, default_schema: str, attached: Iterable[str] = ()) -> None:
         self._state = state
+        self._attached = {alias.lower(): alias for alias in attached}
         self._database = database
         self._default_schema = default_schema
         self._above: list[tuple[str, str, str]] = []
@@ -25,6 +27,19 @@ class InputPlanner:
         """The full name that a reference may mean; None if it names another database than a state of the lake."""
         if reference.database and self._state.snapshot(reference.database) is None:
             return None
+        return self._home(reference)
+
+    def attached(self, reference: Reference) -> str | None:
+        """The attached database that a reference reads; None if it means the lake, or what nobody knows."""
+        if not self._attached:
+            return None
+        if reference.database:
+            return self._attached.get(reference.database.lower())
+        alias = self._attached.get(reference.schema.lower())
+        # As in DuckDB, ``crm.people`` may leave out the schema. A relation of the lake goes first.
+        return alias if alias is not None and self._state.get(self._home(reference)) is None else None
+
+    def _home(self, reference: Reference) -> Name:
         return Name(
             database=reference.database or self._database,
             schema=reference.schema or self._default_schema,
@@ -39,6 +54,7 @@ class InputPlanner:
             seen = reads(text)
             if seen.catalog:
                 catalogs.add(self._database)
+                self._mentioned(text, found)
             self._collect(seen.relations, found)
         for database in catalogs:
             self._mirror(database, found)
@@ -60,6 +76,11 @@ class InputPlanner:
     def _collect(self, references: Iterable[Reference], found: dict[tuple[str, str, str], Input]) -> None:
         # In a fixed order, so that the same SQL gives the same job.
         for reference in sorted(references, key=lambda r: (r.database, r.schema, r.name)):
+            if (alias := self.attached(reference)) is not None:
+                schema = reference.schema if reference.database else ""
+                place = (alias.lower(), schema.lower(), reference.name.lower())
+                found[place] = Input(database=alias, schema=schema, name=reference.name, attached=True)
+                continue
             name = self.resolve(reference)
             if name is None:
                 continue
@@ -95,11 +116,17 @@ class InputPlanner:
 
     def _at(self, database: str) -> Callable[[Reference], tuple[str, str, str] | None]:
         def rename(reference: Reference) -> tuple[str, str, str] | None:
-            if reference.database and not self._state.is_own(reference.database):
+            if (reference.database and not self._state.is_own(reference.database)) or self.attached(reference):
                 return None
             return database, reference.schema or self._default_schema, reference.name
 
         return rename
+
+    def _mentioned(self, text: str, found: dict[tuple[str, str, str], Input]) -> None:
+        """Attached databases that a question to the catalog speaks of, as a name or in a text."""
+        words = {token.text.strip("'\"").lower() for token in tokenize(text)} if self._attached else set()
+        for alias in self._attached.keys() & words:
+            found[alias, "", ""] = Input(database=self._attached[alias], schema="", name="", attached=True)
 
     def _mirror(self, database: str, found: dict[tuple[str, str, str], Input]) -> None:
         """All relations of the lake by name and columns alone, for questions to ``information_schema``."""

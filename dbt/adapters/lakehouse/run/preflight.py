@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from dbt.adapters.lakehouse.catalog.model import Entry, Key, TableEntry, ViewEntry
 from dbt.adapters.lakehouse.errors import LakehouseError
-from dbt.adapters.lakehouse.jobs.job import Bind, Place, Sketch
+from dbt.adapters.lakehouse.jobs.job import Bind, Input, Place, Query, Sketch
 from dbt.adapters.lakehouse.run.statements import Reads, Reference, hides_reads, reads
 from dbt.adapters.lakehouse.run.tokens import tokenize
 from dbt.adapters.lakehouse.run.values import Draft, Looked, Name
@@ -27,7 +27,7 @@ def look(session: RunSession, drafts: Sequence[Draft]) -> list[Looked]:
     planner = _Planner(session, drafts)
     sketches = [planner.sketch(draft) for draft in drafts]
     action = Bind(drafts=tuple(sketches), standing=tuple(planner.standing.values()))
-    bound = session.submit(action).bound
+    bound = session.submit(action, tuple(planner.attached.values())).bound
     return [
         Looked(bound=one, missing=planner.missing.get(draft.node, ())) for draft, one in zip(drafts, bound, strict=True)
     ]
@@ -42,6 +42,8 @@ class _Planner:
         self._made = {_fold(_place(draft.name)) for draft in drafts if draft.name is not None}
         self.standing: dict[Place, Sketch] = {}
         self.missing: dict[str, tuple[Name, ...]] = {}
+        self.attached: dict[str, Input] = {}
+        self._unreachable: dict[str, str] = {}
         # At once, instead of one after the other.
         session.state.own.look_up(set(self._own_keys(drafts)))
 
@@ -74,6 +76,9 @@ class _Planner:
         if draft.outside and self._session.settings.sandbox:
             return Sketch(node=draft.node, place=place, why="it reads what is outside the lake")
         seen = [reads(text) for text in (draft.sql, *draft.setup)]
+        away = next(filter(None, (self._reach(r) for one in seen for r in one.relations)), None)
+        if away is not None:
+            return Sketch(node=draft.node, place=place, why=away)
         missing = self._missing(seen[0])
         if missing and not draft.tolerant and not self._doubtful(draft, seen):
             self.missing[draft.node] = missing
@@ -103,7 +108,7 @@ class _Planner:
 
     def _reads(self, references: Iterable[Reference]) -> Iterator[Place]:
         for reference in sorted(references, key=lambda r: (r.database, r.schema, r.name)):
-            name = self._session.planner.resolve(reference)
+            name = None if self._reach(reference) else self._session.planner.resolve(reference)
             if name is None:
                 continue
             entry = self._session.state.get(name)
@@ -111,6 +116,22 @@ class _Planner:
                 yield self._stand(name.database, entry)
             elif _fold(self._home(name)) in self._made:
                 yield self._home(name)
+
+    def _reach(self, reference: Reference) -> str:
+        """Attach the database beside the lake that a reference reads; why that cannot be done."""
+        alias = self._session.planner.attached(reference)
+        if alias is None or alias in self.attached:
+            return ""
+        if alias not in self._unreachable:
+            one = Input(database=alias, schema="", name="", attached=True)
+            try:
+                self._session.submit(Query(sql="SELECT 1"), (one,))
+            except LakehouseError as error:
+                self._unreachable[alias] = str(error)
+            else:
+                self.attached[alias] = one
+                return ""
+        return self._unreachable[alias]
 
     def _stand(self, database: str, entry: Entry) -> Place:
         database = self._database(database)
@@ -158,6 +179,8 @@ class _Planner:
     def _outside(self, reference: Reference) -> bool:
         if reference.schema.lower() in _CATALOGS or reference.database.lower() in _OF_DUCKDB:
             return False
+        if self._session.planner.attached(reference) is not None:
+            return True
         return self._session.planner.resolve(reference) is None
 
     def _home(self, name: Name) -> Place:

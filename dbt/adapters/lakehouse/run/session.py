@@ -28,6 +28,7 @@ from dbt.adapters.lakehouse.jobs.job import (
 )
 from dbt.adapters.lakehouse.run import batches, changes, fingerprint, recipe, reuse
 from dbt.adapters.lakehouse.run.asked import asked
+from dbt.adapters.lakehouse.run.attached import named, refuse
 from dbt.adapters.lakehouse.run.calls import FUNCTIONS_SQL, Row
 from dbt.adapters.lakehouse.run.details import Details, details
 from dbt.adapters.lakehouse.run.inputs import InputPlanner
@@ -62,7 +63,8 @@ class RunSession:
     """See ``lake.base.Session``. Without a run it only reads.
 
     ``keeps_state`` says whether settings of its worker's connection were (or may have been) changed; ``temporaries`` are
-    the temporary relations there. ``seen`` is what the statement at work found where it writes, ``said`` what its commit
+    the temporary relations there, ``by_hand`` the databases that its statements attached.
+    ``seen`` is what the statement at work found where it writes, ``said`` what its commit
     is to say of it, ``began`` when it began.
     """
 
@@ -84,11 +86,13 @@ class RunSession:
         self.database = settings.database
         self.temporaries: set[str] = set()
         self.keeps_state = False
+        self.by_hand: frozenset[str] = frozenset()
         self.seen: dict[Key, str | None] = {}
         self.said: dict[str, Any] = {}
         self.began = 0.0
         self._prepared: set[str] = set()
-        self.planner = InputPlanner(state, settings.database, default_schema)
+        self._aliases = tuple(one.alias for one in settings.attached)
+        self.planner = InputPlanner(state, settings.database, default_schema, self._aliases)
         self.settings = settings
         self._executor = executor
         if run is not None:
@@ -119,6 +123,7 @@ class RunSession:
                 result = reuse.tested(self, text, test, partial(self._query, text, fetch=fetch, limit=limit))
             elif statement.kind in (Kind.SELECT, Kind.OTHER):
                 result = self._query(text, fetch=fetch, limit=limit)
+                self._note_attached(text)
             elif statement.kind is Kind.DEFINE:
                 result = self._query(text, fetch=fetch, limit=limit)
                 if self.run is not None and statement.body is not None:
@@ -130,6 +135,15 @@ class RunSession:
     def _query(self, sql: str, *, fetch: bool, limit: int | None) -> Result:
         answer = self.submit(Query(sql=sql, fetch=fetch, limit=limit), self.inputs(sql))
         return Result(columns=answer.columns, rows=answer.rows, rows_affected=answer.rows_affected)
+
+    def _note_attached(self, sql: str) -> None:
+        """Remember which databases are attached by hand, after a statement that attached one or let go of it."""
+        if sql.lstrip()[:6].lower() in ("attach", "detach"):
+            rows = self.submit(Query(sql="SELECT lower(database_name) FROM duckdb_databases() WHERE NOT internal")).rows
+            found = {str(row[0]) for row in rows} - {"memory"}
+            self.by_hand = frozenset(
+                name for name in found if self.state.snapshot(name) is None and named(self.settings, name) is None
+            )
 
     def arrow(self, sql: str) -> pa.Table:
         """See ``lake.base.Session``."""
@@ -367,7 +381,7 @@ class RunSession:
         assert self.run is not None
         session = self.run.session()
         session.state = self.state.aside()
-        session.planner = InputPlanner(session.state, self.database, self.default_schema)
+        session.planner = InputPlanner(session.state, self.database, self.default_schema, self._aliases)
         return session
 
     def known_inputs(self, build: Build) -> dict[str, str]:
@@ -406,7 +420,10 @@ class RunSession:
     def same_view(
         self, name: Name, sql: str, node: str | None, comment: str | None, more: dict[str, Any]
     ) -> ViewEntry | None:
-        """The view that stands there, if it says the same and was made over the same relations."""
+        """The view that stands there, if it says the same and was made over the same relations.
+
+        What an attached database holds may have other columns now, so that a view of it is made anew.
+        """
         current = self.state.get(name)
         if not isinstance(current, ViewEntry) or more.get("rebuild") or more.get("setup"):
             return None
@@ -417,7 +434,10 @@ class RunSession:
         wanted = {key.lower(): value for key, value in more.get("column_comments", {}).items()}
         if any(column.comment != wanted.get(column.name.lower()) for column in current.columns):
             return None
-        return current if self.planner.keys(self.inputs(sql)) == dict(current.inputs) else None
+        inputs = self.inputs(sql)
+        if any(item.attached for item in inputs):
+            return None
+        return current if self.planner.keys(inputs) == dict(current.inputs) else None
 
     def _view(self, name: Name, sql: str, node: str | None, comment: str | None, more: dict[str, Any]) -> ViewEntry:
         setup = more.get("setup", ())
@@ -454,6 +474,7 @@ class RunSession:
         """The run to write through. Raises ``ConfigError`` in a session that only reads, or for another state's name."""
         if self.run is None:
             raise ConfigError(f"{what} cannot be changed here: this session only reads")
+        refuse(self.settings, database, what)
         if not self.state.is_own(database):
             raise ConfigError(
                 f"{what} is read-only: {database!r} names a fixed state; write to {self.database!r} instead"
