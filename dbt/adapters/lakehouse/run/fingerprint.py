@@ -81,21 +81,21 @@ def of_build(session: RunSession, build: Build, table: TableEntry | None) -> Fin
         work.put("matching", work.read(f"SELECT {build.matching}").text)
     if build.setup:
         work.put("setup", [work.opaque(statement) for statement in build.setup])
-    if build.mode != "create":
     _promises(work, build)
+    if build.mode != "create":
         work.parts.update(_start(table))
     if session.keeps_state or session.prepared_others(build.setup):
         work.obstacles.append("settings of its session were changed by hand, in a hook or macro")
     return work.fingerprint()
 
 
-def _start(table: TableEntry | None) -> dict[str, str]:
 def _promises(work: _Work, build: Build) -> None:
     """What else the rows were held against: relations that foreign keys name."""
     if build.constraints.reads:
         work.put("held against", [work.read(text).text for text in build.constraints.reads])
 
 
+def _start(table: TableEntry | None) -> dict[str, str]:
     """What a write starts from. Which partitions it replaces, and in which order it adds rows, depends on more than rows."""
     if table is None:
         return {"starts from": "nothing"}
@@ -116,8 +116,8 @@ def of_batch(session: RunSession, build: Build) -> Fingerprint:
     work.put("batch", dataclasses.asdict(build.batch.range))
     work.put("code", work.read(build.sql).text)
     work.put("constraints", dataclasses.asdict(constraints))
-    if build.setup:
     _promises(work, build)
+    if build.setup:
         work.put("setup", [work.opaque(statement) for statement in build.setup])
     if session.keeps_state or session.prepared_others(build.setup):
         work.obstacles.append("settings of its session were changed by hand, in a hook or macro")
