@@ -21,6 +21,7 @@ LAYERS = [
     {"run"},
     {"lake"},
     {"profile", "nodes", "promises", "row_keys", "git_state", "demands", "column", "relation", "catalog_queries"},
+    {"materialized_views"},
     {"credentials", "connections"},
     {"freshness", "catalogs"},
     {"templates"},

@@ -18,7 +18,7 @@ from dbt.adapters.events.logging import AdapterLogger
 from dbt_common.events.functions import fire_event
 from dbt_common.exceptions import DbtBaseException
 
-from dbt.adapters.lakehouse import preflight
+from dbt.adapters.lakehouse import materialized_views, preflight
 from dbt.adapters.lakehouse.catalog.model import TableEntry, ViewEntry
 from dbt.adapters.lakehouse.compiled import Sources
 from dbt.adapters.lakehouse.connections import ReusedResponse
@@ -164,11 +164,16 @@ def _exists(node: Any, adapter: LakehouseAdapter) -> bool:
 
 
 def _is_in_the_way(node: Any, adapter: LakehouseAdapter) -> bool:
-    """Whether a view stands where a seed or a snapshot is to be, which dbt refuses to replace."""
+    """Whether what stands there is for the node's materialization to decide on: a view where a seed or a snapshot is to be,
+    which dbt refuses to replace; a materialized view that is configured otherwise now.
+    """
+    if getattr(node.config, "materialized", None) == "materialized_view":
+        standing = adapter.connections.session().lookup(_name(node))
+        return materialized_views.is_configured_anew(standing, node.config)
     if node.resource_type not in ("seed", "snapshot"):
         return False
     relation = adapter.get_relation(node.database, node.schema, node.alias)
-    return relation is not None and relation.type == "view"
+    return relation is not None and relation.type in ("view", "materialized_view")
 
 
 def _known(
@@ -239,7 +244,7 @@ def _report(task: Any, adapter: LakehouseAdapter, node: Any, known: Remembered, 
         node.clear_event_status()
     task._handle_result(result)
     if answer.placed or not getattr(task.args, "populate_cache", True):
-        _into_cache(adapter, node, RelationType.View if known.wish.view is not None else RelationType.Table)
+        _into_cache(adapter, node, _kind(known))
 
 
 def _set_compiled(task: Any, node: Any, known: Remembered) -> None:
@@ -279,6 +284,13 @@ def _result(node: Any, answer: Recalled) -> Any:
         failures=0 if tested else None,
         batch_results=None,
     )
+
+
+def _kind(known: Remembered) -> RelationType:
+    if known.wish.view is not None:
+        return RelationType.View
+    materialized = known.wish.build is not None and known.wish.build.materialized_view
+    return RelationType.MaterializedView if materialized else RelationType.Table
 
 
 def _into_cache(adapter: LakehouseAdapter, node: Any, kind: RelationType) -> None:

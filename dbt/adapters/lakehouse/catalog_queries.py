@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from dbt.adapters.lakehouse.catalog.model import TableEntry, ViewEntry
+from dbt.adapters.lakehouse.catalog.model import TableEntry, ViewEntry, kind_of
 from dbt.adapters.lakehouse.lake.base import Details, Name, Session
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _rows(details: Details) -> list[tuple[Any, ...]]:
 
 
 def _kind(entry: TableEntry | ViewEntry) -> str:
-    return "BASE TABLE" if isinstance(entry, TableEntry) else "VIEW"
+    return {"table": "BASE TABLE"}.get(kind_of(entry), kind_of(entry).replace("_", " ").upper())
 
 
 def _values(details: Details) -> dict[str, Any]:

@@ -317,7 +317,9 @@ def _is_ordinary(node: Any) -> bool:
     strategy = node.config.get("incremental_strategy")
     if strategy not in (None, "append", "delete+insert", "merge", "insert_overwrite"):
         return False
-    return node.config.materialized in ("table", "view", "incremental", "seed", "snapshot", "ephemeral")
+    return node.config.materialized in (
+        *("table", "view", "materialized_view", "incremental", "seed", "snapshot", "ephemeral"),
+    )
 
 
 def _templates(node: Any) -> list[str]:

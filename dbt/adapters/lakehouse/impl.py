@@ -28,8 +28,8 @@ from dbt_common.events.event_manager_client import add_callback_to_manager
 from dbt_common.events.functions import fire_event
 from dbt_common.exceptions import CompilationError, DbtRuntimeError
 
-from dbt.adapters.lakehouse import catalog_queries, demands, nodes, promises, taps
-from dbt.adapters.lakehouse.catalog.model import TableEntry, ViewEntry
+from dbt.adapters.lakehouse import catalog_queries, demands, materialized_views, nodes, promises, taps
+from dbt.adapters.lakehouse.catalog.model import TableEntry, ViewEntry, kind_of
 from dbt.adapters.lakehouse.column import LakehouseColumn
 from dbt.adapters.lakehouse.connections import LakehouseConnectionManager, ReusedResponse, dbt_errors
 from dbt.adapters.lakehouse.credentials import LakehouseCredentials
@@ -48,7 +48,7 @@ logger = AdapterLogger("Lakehouse")
 
 
 _SNAPSHOT_HELPERS = ("dbt_change_type", "dbt_unique_key")
-_OWN_MATERIALIZATIONS = ("table", "view", "incremental", "seed", "snapshot", "test", "unit")
+_OWN_MATERIALIZATIONS = ("table", "view", "materialized_view", "incremental", "seed", "snapshot", "test", "unit")
 """What the nodes of these create by a statement is the work of their hooks."""
 
 _SNAPSHOT_MACROS = re.compile(
@@ -259,7 +259,7 @@ class LakehouseAdapter(MetadataFreshness, SQLAdapter):
         with dbt_errors():
             session = self._session()
             entry = session.lookup(self._name(relation)) if relation.schema else None
-            kind = "VIEW" if isinstance(entry, ViewEntry) else "TABLE"
+            kind = "TABLE" if entry is None else kind_of(entry).replace("_", " ").upper()
             self.invocation.asked(None)
             session.execute(f"DROP {kind} IF EXISTS {relation} CASCADE")
 
@@ -354,6 +354,31 @@ class LakehouseAdapter(MetadataFreshness, SQLAdapter):
         return AdapterResponse(_message="CREATE VIEW", code="CREATE VIEW")
 
     @available.parse(lambda *a, **k: AdapterResponse("OK"))
+    def build_materialized_view(
+        self,
+        node: Mapping[str, Any],
+        relation: BaseRelation,
+        sql: str,
+        full_refresh: bool = False,
+        sql_header: str | None = None,
+    ) -> AdapterResponse:
+        """Make or replace a materialized view, or bring it up to date."""
+        self.warn_once(materialized_views.warning(node))
+        with dbt_errors():
+            # Without dbt's query comment, since the SQL is kept.
+            create = self._create(node, relation, sql, sql_header, full_refresh)
+            build = dataclasses.replace(create, sql=sql, materialized_view=True)
+            step = materialized_views.step(self._session().lookup(build.name), node, full_refresh=full_refresh)
+            logger.debug(f"Applying {step} to: {relation}")
+            return self._respond(self._build(build), f"{step} MATERIALIZED VIEW")
+
+    @available.parse(lambda *a, **k: None)
+    def materialized_view_changes(self, node: Mapping[str, Any], relation: BaseRelation) -> dict[str, Any] | None:
+        """How a node's configuration differs from the materialized view that stands there, for dbt's macros."""
+        with dbt_errors():
+            return materialized_views.configuration_changes(self._session().lookup(self._name(relation)), node)
+
+    @available.parse(lambda *a, **k: AdapterResponse("OK"))
     def build_seed(
         self, node: Mapping[str, Any], relation: BaseRelation, agate_table: agate.Table, full_refresh: bool = False
     ) -> AdapterResponse:
@@ -402,7 +427,7 @@ class LakehouseAdapter(MetadataFreshness, SQLAdapter):
             change = dataclasses.replace(create, on_schema_change=nodes.schema_change(node))
             existing = self._session().lookup(create.name)
             anew = full_refresh and not self.invocation.has_batches(node["unique_id"])
-            if not isinstance(existing, TableEntry) or anew:
+            if not isinstance(existing, TableEntry) or existing.view is not None or anew:
                 time = nodes.batch_range(node) if strategy == "microbatch" else None
                 if time is not None:
                     create = dataclasses.replace(change, batch=self.invocation.batch(node["unique_id"], time))
@@ -696,9 +721,9 @@ class LakehouseAdapter(MetadataFreshness, SQLAdapter):
         return list(nodes.STRATEGIES)
 
     @available
-    def warn_once(self, message: str) -> None:
+    def warn_once(self, message: str | None) -> None:
         """Warn once an invocation."""
-        if message not in self.warned:
+        if message and message not in self.warned:
             self.warned.add(message)
             logger.warning(message)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dbt.adapters.base.relation import BaseRelation
 from dbt.adapters.contracts.relation import RelationType
 
-from dbt.adapters.lakehouse.catalog.model import Entry, ViewEntry
+from dbt.adapters.lakehouse.catalog.model import Entry, kind_of
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -19,7 +19,7 @@ class LakehouseRelation(BaseRelation):
     @classmethod
     def of(cls, database: str, entry: Entry) -> LakehouseRelation:
         """The relation of a catalog entry."""
-        kind = RelationType.View if isinstance(entry, ViewEntry) else RelationType.Table
+        kind = RelationType(kind_of(entry))
         quoting = {"database": True, "schema": True, "identifier": True}
         return cls.create(
             database=database, schema=entry.schema, identifier=entry.name, type=kind, quote_policy=quoting

@@ -6,9 +6,7 @@ from dbt.tests.adapter.simple_copy.test_simple_copy import EmptyModelsArentRunBa
 
 
 class TestSimpleCopyBase(SimpleCopyBase):
-    @pytest.mark.skip(reason="there are no materialized views")
-    def test_simple_copy_with_materialized_views(self, project):
-        pass
+    pass
 
 
 class TestEmptyModelsArentRun(EmptyModelsArentRunBase):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import functools
 import hashlib
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from dbt.adapters.lakehouse.tables.values import Column
+from dbt.adapters.lakehouse.tables.values import Column, Constraints, ForeignKey
 
 
 @dataclass(frozen=True, order=True)
@@ -33,12 +34,28 @@ class Key:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Materialized:
+    """What makes a table a materialized view: the query whose rows it holds, and all that says how they become the table.
+
+    ``setup`` runs before the query in the same session; the rest as in ``tables.values.TableSpec``.
+    """
+
+    sql: str
+    setup: tuple[str, ...] = ()
+    partition_by: tuple[str, ...] = ()
+    sort_by: tuple[str, ...] = ()
+    properties: Mapping[str, str] = field(default_factory=dict)
+    constraints: Constraints = field(default_factory=Constraints)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TableEntry:
     """An Iceberg table at one state.
 
     ``rows`` and ``size_bytes`` are totals of the snapshot. ``node`` is the dbt node (or tool) that wrote it, ``inputs``
     the content ids of the entries it was computed from, by key (``schema.name``), as far as known. Tables of the same
-    ``content`` have the same columns and rows; None says that nothing is known of that. ``layout``: see ``Written``.
+    ``content`` have the same columns and rows; None says that nothing is known of that. ``layout``: see ``Written``. A
+    materialized view is a table with the ``view`` that it stands for: what reads it reads the table.
     """
 
     schema: str
@@ -55,6 +72,7 @@ class TableEntry:
     inputs: Mapping[str, str] = field(default_factory=dict)
     content: str | None = None
     layout: str | None = None
+    view: Materialized | None = None
     kind: Literal["table"] = "table"
 
 
@@ -94,6 +112,11 @@ _ENTRY_TYPES: dict[str, type[TableEntry] | type[ViewEntry] | type[SchemaEntry]] 
 }
 
 
+def kind_of(entry: Entry) -> str:
+    """What an entry is to people: its kind, and ``materialized_view`` for the tables that are one."""
+    return "materialized_view" if isinstance(entry, TableEntry) and entry.view is not None else entry.kind
+
+
 def key_of(entry: Entry) -> Key:
     """The key an entry is filed under."""
     return Key(entry.schema, entry.name)
@@ -106,10 +129,17 @@ def entry_to_json(entry: Entry) -> str:
         said["columns"] = [vars(column) for column in said["columns"]]
     if "inputs" in said:
         said["inputs"] = dict(said["inputs"])
-    for name in ("content", "layout", "engine"):
+    if said.get("view") is not None:
+        said["view"] = _view_to_json(said["view"])
+    for name in ("content", "layout", "engine", "view"):
         if said.get(name, "") is None:
             del said[name]  # entries from before there was such a field keep their ids
     return json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _view_to_json(view: Materialized) -> dict[str, Any]:
+    said = dataclasses.asdict(view)
+    return {name: said[name] for name, value in vars(view).items() if value and value != Constraints()}
 
 
 def entry_from_json(text: str) -> Entry:
@@ -117,7 +147,23 @@ def entry_from_json(text: str) -> Entry:
     raw: dict[str, Any] = json.loads(text)
     if "columns" in raw:
         raw["columns"] = tuple(_column(**column) for column in raw["columns"])
+    if "view" in raw:
+        raw["view"] = _materialized(raw["view"])
     return _ENTRY_TYPES[raw["kind"]](**raw)
+
+
+def _materialized(raw: Mapping[str, Any]) -> Materialized:
+    said = {name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()}
+    if "constraints" in said:
+        promised = said["constraints"]
+        lists = {name: tuple(promised[name]) for name in ("not_null", "primary_key")}
+        sets = {name: tuple(map(tuple, promised[name])) for name in ("unique", "checks", "names")}
+        keys = tuple(
+            ForeignKey(columns=tuple(key["columns"]), relation=key["relation"], to=tuple(key["to"]))
+            for key in promised["foreign"]
+        )
+        said["constraints"] = Constraints(**lists, **sets, foreign=keys, table=promised["table"])
+    return Materialized(**said)
 
 
 # Versions of a table have most of their columns in common, and to make one takes longer than to find it.

@@ -6,7 +6,7 @@ import contextlib
 
 import click
 
-from dbt.adapters.lakehouse.catalog.model import Commit, Entry, Key, SchemaEntry, TableEntry, ViewEntry
+from dbt.adapters.lakehouse.catalog.model import Commit, Entry, Key, SchemaEntry, TableEntry, ViewEntry, kind_of
 from dbt.adapters.lakehouse.catalog.refs import short
 from dbt.adapters.lakehouse.cli import complete, shapes
 from dbt.adapters.lakehouse.cli.context import Cli, interruptible
@@ -44,7 +44,7 @@ def _table_row(entry: Entry) -> list[Cell]:
         totals = [number(entry.rows), size(entry.size_bytes)]
     return [
         (f"{entry.schema}.{entry.name}", NAME),
-        (entry.kind, DIM),
+        (kind_of(entry).replace("_", " "), DIM),
         *totals,
         number(len(entry.columns)),
         first_line(entry.comment or ""),
@@ -80,7 +80,7 @@ def table(cli: Cli, name: str, ref: str | None, sample: int) -> None:
 def _print_entry(cli: Cli, entry: Entry) -> None:
     assert not isinstance(entry, SchemaEntry)
     out = cli.out
-    out.line((f"{entry.schema}.{entry.name}", NAME), (f" ({entry.kind})", DIM))
+    out.line((f"{entry.schema}.{entry.name}", NAME), (f" ({kind_of(entry).replace('_', ' ')})", DIM))
     if entry.comment:
         out.line(entry.comment)
     if isinstance(entry, TableEntry):
@@ -89,14 +89,20 @@ def _print_entry(cli: Cli, entry: Entry) -> None:
         out.line(("metadata  ", DIM), entry.metadata_location)
     if entry.node:
         out.line(("node      ", DIM), entry.node)
-    if isinstance(entry, ViewEntry):
-        for text in entry.sql.strip().splitlines():
-            out.line("    ", text)
+    for text in _query(entry).strip().splitlines():
+        out.line("    ", text)
     rows: list[list[Cell]] = [
         [column.name, column.type, "not null" if column.required else "", column.comment or ""]
         for column in entry.columns
     ]
     out.table([Column("column"), Column("type"), Column(""), Column("comment")], rows)
+
+
+def _query(entry: Entry) -> str:
+    """The SQL that a view or a materialized view stands for."""
+    if isinstance(entry, ViewEntry):
+        return entry.sql
+    return entry.view.sql if isinstance(entry, TableEntry) and entry.view is not None else ""
 
 
 def _print_sample(cli: Cli, name: TableName, commit: Commit, sample: int) -> None:

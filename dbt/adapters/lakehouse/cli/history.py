@@ -192,7 +192,7 @@ def print_changes(cli: Cli, changes: list[dict[str, Any]], compared: Mapping[str
 
 def _is_same_table(change: dict[str, Any]) -> bool:
     before, after = change["before"], change["after"]
-    if before is None or after is None or before["kind"] != "table":
+    if before is None or after is None or before["kind"] not in ("table", "materialized_view"):
         return False
     return {**before, "inputs": None} == {**after, "inputs": None}
 

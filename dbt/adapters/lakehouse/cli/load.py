@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from dbt.adapters.lakehouse import profile as profiles
-from dbt.adapters.lakehouse.catalog.model import Commit, Entry, RefKind, TableEntry
+from dbt.adapters.lakehouse.catalog.model import Commit, Entry, RefKind, TableEntry, kind_of
 from dbt.adapters.lakehouse.catalog.refs import short
 from dbt.adapters.lakehouse.cli import complete, sources
 from dbt.adapters.lakehouse.cli.context import Cli, interruptible
@@ -200,8 +200,9 @@ def _check_existing(wish: Import, existing: Entry | None) -> TableEntry | None:
         raise ConfigError(
             f"{wish.name} exists on branch {wish.branch!r}; --append adds rows to it, --replace puts a new table there"
         )
-    if wish.mode == "append" and not isinstance(existing, TableEntry):
-        raise NotInLake(f"{wish.name} is a {existing.kind}, to which no rows can be added; --replace makes it a table")
+    if wish.mode == "append" and kind_of(existing) != "table":
+        kind = kind_of(existing).replace("_", " ")
+        raise NotInLake(f"{wish.name} is a {kind}, to which no rows can be added; --replace makes it a table")
     return existing if isinstance(existing, TableEntry) else None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dbt.adapters.lakehouse.catalog.base import Catalog
-from dbt.adapters.lakehouse.catalog.model import Commit, Key, TableEntry, content_id
+from dbt.adapters.lakehouse.catalog.model import Commit, Key, TableEntry, content_id, kind_of
 from dbt.adapters.lakehouse.catalog.refs import short
 from dbt.adapters.lakehouse.cli.context import Cli
 from dbt.adapters.lakehouse.cli.output import DIM, ID, NAME, Cell, Column
@@ -30,7 +30,7 @@ def inputs(catalog: Catalog, commit: Commit) -> list[dict[str, Any]]:
                 "relation": relation,
                 "ref": ref or None,
                 "content": content,
-                "kind": entry.kind if entry is not None else None,
+                "kind": kind_of(entry) if entry is not None else None,
                 "snapshot_id": entry.snapshot_id if isinstance(entry, TableEntry) else None,
                 "metadata_location": entry.metadata_location if isinstance(entry, TableEntry) else None,
                 "rows": entry.rows if isinstance(entry, TableEntry) else None,

@@ -17,6 +17,7 @@ from dbt.adapters.lakehouse.catalog.model import (
     SchemaEntry,
     TableEntry,
     content_id,
+    kind_of,
 )
 from dbt.adapters.lakehouse.cli.values import to_json
 from dbt.adapters.lakehouse.tables.values import Column
@@ -73,7 +74,7 @@ def column(value: Column) -> dict[str, Any]:
 
 def entry(value: Entry) -> dict[str, Any]:
     """A table, a view or a schema. ``schema`` is what its rows look like, ``schema_name`` where it lives."""
-    shape: dict[str, Any] = {"schema_name": value.schema, "name": value.name, "kind": value.kind}
+    shape: dict[str, Any] = {"schema_name": value.schema, "name": value.name, "kind": kind_of(value)}
     if isinstance(value, SchemaEntry):
         return shape
     shape |= {"comment": value.comment, "schema": [column(item) for item in value.columns], "node": value.node}
@@ -86,6 +87,7 @@ def entry(value: Entry) -> dict[str, Any]:
         "snapshot_id": value.snapshot_id,
         "table_uuid": value.table_uuid,
         "location": value.location,
+        **({} if value.view is None else {"sql": value.view.sql}),
     }
 
 
@@ -124,7 +126,7 @@ def change(value: Change, entries: Mapping[str, Entry]) -> dict[str, Any]:
     return {
         "schema_name": stands.schema if stands is not None else value.key.schema,
         "name": stands.name if stands is not None else value.key.name,
-        "kind": stands.kind if stands is not None else None,
+        "kind": kind_of(stands) if stands is not None else None,
         "change": "added" if value.before is None else "dropped" if value.after is None else "changed",
         "rows_before": before.rows if isinstance(before, TableEntry) else None,
         "rows_after": after.rows if isinstance(after, TableEntry) else None,

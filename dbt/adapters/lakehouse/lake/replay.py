@@ -22,6 +22,7 @@ from dbt.adapters.lakehouse.catalog.model import (
     SchemaEntry,
     TableEntry,
     ViewEntry,
+    kind_of,
 )
 from dbt.adapters.lakehouse.catalog.refs import short
 from dbt.adapters.lakehouse.errors import ConflictError, JobCancelled, LakehouseError, NotInLake, RefNotFound
@@ -270,11 +271,12 @@ class Replay:
             there = replace(here, database=f"{self._database}@{step.commit.id}")
             then, now = session.lookup(there), session.lookup(here)
             if isinstance(then, TableEntry):
-                session.execute(f"CREATE OR REPLACE TABLE {_called(here, then)} CLONE {there}")
+                kind = kind_of(then).replace("_", " ").upper()
+                session.execute(f"CREATE OR REPLACE {kind} {_called(here, then)} CLONE {there}")
             elif isinstance(then, ViewEntry):
                 session.create_view(_called(here, then), then.sql, node=then.node, comment=then.comment, rebuild=True)
             elif now is not None and not isinstance(now, SchemaEntry):
-                session.execute(f"DROP {now.kind.upper()} {here}")
+                session.execute(f"DROP {kind_of(now).replace('_', ' ').upper()} {here}")
 
 
 def _called(name: Name, entry: TableEntry | ViewEntry) -> Name:

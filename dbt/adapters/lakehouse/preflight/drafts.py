@@ -31,7 +31,12 @@ PYTHON = "what their Python code returns is not known"
 UNREADABLE = "they could not be compiled ahead"
 LARGE = "their seed file is large"
 
-_KINDS: dict[str, Literal["table", "view"]] = {"view": "view", "table": "table", "incremental": "table"}
+_KINDS: dict[str, Literal["table", "view"]] = {
+    "view": "view",
+    "table": "table",
+    "incremental": "table",
+    "materialized_view": "table",
+}
 _OWN_MERGE = re.compile(r"get_(incremental_)?(delete_insert|microbatch)\w*")
 _LARGEST_SEED = 1 << 20
 _PREPARING = re.compile(

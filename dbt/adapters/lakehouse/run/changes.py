@@ -11,11 +11,19 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from dbt.adapters.lakehouse.catalog.model import Entry, Key, SchemaEntry, TableEntry, ViewEntry
+from dbt.adapters.lakehouse.catalog.model import (
+    Entry,
+    Key,
+    Materialized,
+    SchemaEntry,
+    TableEntry,
+    ViewEntry,
+    kind_of,
+)
 from dbt.adapters.lakehouse.errors import NotInLake, SqlError
 from dbt.adapters.lakehouse.jobs.engine import quote
 from dbt.adapters.lakehouse.jobs.job import Alter, Alteration, Create, Edit, Input, Query
-from dbt.adapters.lakehouse.run import reuse
+from dbt.adapters.lakehouse.run import materialized, reuse
 from dbt.adapters.lakehouse.run.alterations import Retype, is_done, parse_alteration
 from dbt.adapters.lakehouse.run.attached import refuse
 from dbt.adapters.lakehouse.run.statements import Kind, Reference, Statement, is_volatile
@@ -76,7 +84,7 @@ def _is_temporary(session: RunSession, statement: Statement) -> bool:
     target = statement.target
     if statement.temporary or (not target.database and target.schema.lower() in _OF_DUCKDB):
         return True
-    if statement.kind in (Kind.CREATE_TABLE, Kind.CREATE_VIEW):
+    if statement.kind in (Kind.CREATE_TABLE, Kind.CREATE_VIEW, Kind.CREATE_MATERIALIZED):
         return False
     return not (target.database or target.schema) and target.name.lower() in session.temporaries
 
@@ -112,6 +120,7 @@ def _table(session: RunSession, name: Name) -> TableEntry:
         raise SqlError(f"{name} is a view; its rows cannot be changed")
     if not isinstance(entry, TableEntry):
         raise NotInLake(f"table {name} does not exist on this branch")
+    materialized.check_rows_of(name, entry)
     return entry
 
 
@@ -165,17 +174,25 @@ def _reads_itself(session: RunSession, statement: Statement, table: TableEntry) 
 
 
 def _put_table(
-    session: RunSession, name: Name, written: Written, before: TableEntry | None, message: str, sql: str
+    session: RunSession,
+    name: Name,
+    written: Written,
+    before: TableEntry | None,
+    message: str,
+    sql: str,
+    *,
+    view: Materialized | None = None,
+    node: str | None = None,
 ) -> None:
     from dbt.adapters.lakehouse.run.session import table_entry
 
-    node = before.node if before is not None else None
+    node = before.node if before is not None else node
     inputs = _inputs(session, name, written, before)
     session.said |= {"rows_written": written.rows_written, "rows_deleted": written.rows_deleted}
     if before is None:
         session.said["replaces"] = True  # nothing of what stood there is in it
     content = reuse.content_of(before, written)
-    entry = table_entry(name, written, node=node, inputs=inputs, content=content)
+    entry = table_entry(name, written, node=node, inputs=inputs, content=content, view=view)
     _put(session, name, entry, message, sql)
 
 
@@ -226,6 +243,8 @@ def _create_table(session: RunSession, statement: Statement, name: Name) -> Resu
     if statement.clone_of is not None:
         return _clone(session, statement, name)
     table = current if isinstance(current, TableEntry) else None
+    if statement.kind is Kind.CREATE_MATERIALIZED and statement.body is None:
+        raise SqlError(f"CREATE MATERIALIZED VIEW {name} has no query")
     spec = session.table_spec(name, table)
     setup: tuple[str, ...] = ()
     if statement.body is None:
@@ -242,8 +261,25 @@ def _create_table(session: RunSession, statement: Statement, name: Name) -> Resu
     action = Create(spec=spec, sql=body, replaces=table.metadata_location if table is not None else None)
     answer = session.submit(action, inputs)
     assert answer.written is not None
-    _put_table(session, name, answer.written, None, f"Create table {name.schema}.{name.name}", statement.sql)
-    return Result(rows_affected=answer.written.rows_written, message=f"CREATE TABLE {answer.written.rows_written}")
+    view = Materialized(sql=body) if statement.kind is Kind.CREATE_MATERIALIZED else None
+    what = "table" if view is None else "materialized view"
+    message = f"Create {what} {name.schema}.{name.name}"
+    _put_table(session, name, answer.written, None, message, statement.sql, view=view)
+    rows = answer.written.rows_written
+    return Result(rows_affected=rows, message=f"CREATE {what.upper()} {rows}")
+
+
+def _refresh(session: RunSession, statement: Statement, name: Name) -> Result:
+    """REFRESH MATERIALIZED VIEW: its query's rows as they are now."""
+    table = session.state.get(name)
+    if not isinstance(table, TableEntry):
+        raise NotInLake(f"materialized view {name} does not exist on this branch")
+    action, view = materialized.refreshing(name, table)
+    answer = session.submit(action, _read(session, view.sql))
+    assert answer.written is not None
+    message = f"Refresh {name.schema}.{name.name}"
+    _put_table(session, name, answer.written, None, message, statement.sql, view=view, node=table.node)
+    return Result(rows_affected=answer.written.rows_written, message=f"REFRESH {answer.written.rows_written}")
 
 
 def _refuse_promises(session: RunSession, name: Name) -> None:
@@ -272,7 +308,12 @@ def _clone(session: RunSession, statement: Statement, name: Name) -> Result:
     entry = session.state.get(source) if source is not None else None
     if not isinstance(entry, TableEntry):
         raise NotInLake(f"{source or statement.clone_of.name} is not a table of the lake; only tables can be cloned")
-    copy = dataclasses.replace(entry, schema=name.schema, name=name.name)
+    view = entry.view
+    if statement.kind is Kind.CREATE_TABLE:
+        view = None
+    elif view is None:
+        raise SqlError(f"{source} is a table, not a materialized view; say CREATE TABLE … CLONE")
+    copy = dataclasses.replace(entry, schema=name.schema, name=name.name, view=view)
     _put(session, name, copy, f"Clone {entry.schema}.{entry.name} as {name.schema}.{name.name}", statement.sql)
     return Result(message="CLONE")
 
@@ -297,15 +338,19 @@ def _renamed(statement: Statement) -> str:
     return f"SELECT * FROM ({statement.body}) AS renamed({statement.columns})"
 
 
+_DROPPED = {Kind.DROP_TABLE: "table", Kind.DROP_VIEW: "view", Kind.DROP_MATERIALIZED: "materialized_view"}
+
+
 def _drop(session: RunSession, statement: Statement, name: Name) -> Result:
     current = session.state.get(name)
-    wanted = TableEntry if statement.kind is Kind.DROP_TABLE else ViewEntry
+    wanted = _DROPPED[statement.kind]
     if current is None:
         if statement.if_exists:
             return Result()
         raise NotInLake(f"{name} does not exist on this branch")
-    if not isinstance(current, wanted):
-        raise SqlError(f"{name} is a {current.kind}, not a {'table' if wanted is TableEntry else 'view'}")
+    if kind_of(current) != wanted:
+        is_kind, not_kind = kind_of(current).replace("_", " "), wanted.replace("_", " ")
+        raise SqlError(f"{name} is a {is_kind}, not a {not_kind}; say DROP {is_kind.upper()}")
     _put(session, name, None, f"Drop {name.schema}.{name.name}", statement.sql)
     return Result(message="DROP")
 
@@ -403,11 +448,12 @@ def _comment(session: RunSession, statement: Statement, name: Name) -> Result:
             entry = dataclasses.replace(current, columns=columns)
         _put(session, name, entry, message, statement.sql)
         return Result(message="COMMENT")
-    table = _table(session, name)
+    assert isinstance(current, TableEntry)
+    table = current
     wish = Alteration(what="comment" if column is None else "column_comment", column=column or "", to=text)
     answer = session.submit(Alter(base=table.metadata_location, alterations=(wish,)))
     assert answer.written is not None
-    _put_table(session, name, answer.written, table, message, statement.sql)
+    _put_table(session, name, answer.written, table, message, statement.sql, view=table.view)
     return Result(message="COMMENT")
 
 
@@ -429,9 +475,12 @@ _HANDLERS: dict[Kind, Callable[[RunSession, Statement, Name], Result]] = {
     Kind.TRUNCATE: _edit,
     Kind.CREATE_TABLE: _create_table,
     Kind.CREATE_VIEW: _create_view,
+    Kind.CREATE_MATERIALIZED: _create_table,
     Kind.CREATE_SCHEMA: _create_schema,
     Kind.DROP_TABLE: _drop,
     Kind.DROP_VIEW: _drop,
+    Kind.DROP_MATERIALIZED: _drop,
+    Kind.REFRESH: _refresh,
     Kind.DROP_SCHEMA: _drop_schema,
     Kind.ALTER: _alter,
     Kind.COMMENT: _comment,

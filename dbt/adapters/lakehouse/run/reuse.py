@@ -17,6 +17,7 @@ from dbt.adapters.lakehouse.errors import StorageError
 from dbt.adapters.lakehouse.run import fingerprint
 from dbt.adapters.lakehouse.run.fingerprint import Fingerprint
 from dbt.adapters.lakehouse.run.liveness import is_dead
+from dbt.adapters.lakehouse.run.materialized import view_of
 from dbt.adapters.lakehouse.run.values import Build, Result, Reused
 from dbt.adapters.lakehouse.storage import storage_for
 from dbt.adapters.lakehouse.tables.values import Column, Written
@@ -56,7 +57,12 @@ class Attempt:
         assert self.found is not None
         assert self.found.entry is not None
         entry = dataclasses.replace(
-            self.found.entry, schema=build.name.schema, name=build.name.name, node=build.node, inputs=inputs
+            self.found.entry,
+            schema=build.name.schema,
+            name=build.name.name,
+            node=build.node,
+            inputs=inputs,
+            view=view_of(build),
         )
         if current is not None:
             entry = _in_files_of(current, entry)

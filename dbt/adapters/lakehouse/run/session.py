@@ -10,7 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dbt.adapters.lakehouse.catalog.model import Entry, Key, SchemaEntry, TableEntry, ViewEntry, content_id
+from dbt.adapters.lakehouse.catalog.model import (
+    Entry,
+    Key,
+    Materialized,
+    SchemaEntry,
+    TableEntry,
+    ViewEntry,
+    content_id,
+)
 from dbt.adapters.lakehouse.errors import ConfigError, JobCancelled, NotInLake, SchemaMismatch, SqlError
 from dbt.adapters.lakehouse.executors.base import Executor, Lease, Requester, RowStream
 from dbt.adapters.lakehouse.jobs.job import (
@@ -26,7 +34,7 @@ from dbt.adapters.lakehouse.jobs.job import (
     Query,
     Watch,
 )
-from dbt.adapters.lakehouse.run import batches, changes, fingerprint, recipe, reuse
+from dbt.adapters.lakehouse.run import batches, changes, fingerprint, materialized, recipe, reuse
 from dbt.adapters.lakehouse.run.asked import asked
 from dbt.adapters.lakehouse.run.attached import named, refuse
 from dbt.adapters.lakehouse.run.calls import FUNCTIONS_SQL, Row
@@ -284,6 +292,8 @@ class RunSession:
             table = current if isinstance(current, TableEntry) else None
             if build.mode != "create" and table is None:
                 raise NotInLake(f"{build.name} is not a table; only create can make it")
+            if build.mode != "create" and table is not None:
+                materialized.check_rows_of(build.name, table)
             inputs = self.inputs(*_texts(build))
             known = self.planner.keys(inputs)
             action = self._action(build, table)
@@ -296,10 +306,13 @@ class RunSession:
                         batches.begin(self, run, build, entry, 0.0)
                     return Built(entry=entry, reused=attempt.reused)
                 run.begin()
-                answer = self.prepared(action, inputs, build, watch)
+                answer = materialized.altered(self, build, table) or self.prepared(action, inputs, build, watch)
                 assert answer.written is not None
                 content = reuse.content_after(build, table, answer.written)
-                entry = table_entry(build.name, answer.written, node=build.node, inputs=known, content=content)
+                view = materialized.view_of(build)
+                entry = table_entry(
+                    build.name, answer.written, node=build.node, inputs=known, content=content, view=view
+                )
                 attempt.seconds = time.perf_counter() - started
                 provenance = {
                     **_provenance(build, known, attempt),
@@ -615,7 +628,13 @@ def _is_made_anew(build: Build) -> bool:
 
 
 def table_entry(
-    name: Name, written: Written, *, node: str | None, inputs: Mapping[str, str], content: str | None = None
+    name: Name,
+    written: Written,
+    *,
+    node: str | None,
+    inputs: Mapping[str, str],
+    content: str | None = None,
+    view: Materialized | None = None,
 ) -> TableEntry:
     """The catalog entry of a table as it was written."""
     return TableEntry(
@@ -633,6 +652,7 @@ def table_entry(
         inputs=inputs,
         content=content,
         layout=written.layout,
+        view=view,
     )
 
 

@@ -34,9 +34,12 @@ class Kind(enum.Enum):
     TRUNCATE = enum.auto()
     CREATE_TABLE = enum.auto()
     CREATE_VIEW = enum.auto()
+    CREATE_MATERIALIZED = enum.auto()
     CREATE_SCHEMA = enum.auto()
     DROP_TABLE = enum.auto()
     DROP_VIEW = enum.auto()
+    DROP_MATERIALIZED = enum.auto()
+    REFRESH = enum.auto()
     DROP_SCHEMA = enum.auto()
     ALTER = enum.auto()
     COMMENT = enum.auto()
@@ -68,7 +71,8 @@ class Statement:
 
     ``body`` is the query of CREATE … AS; for ALTER and COMMENT what follows the target. ``where`` is the condition of an
     UPDATE or DELETE on one table alone; None when all its rows may be concerned. ``columns`` is the text of a column list
-    (``CREATE TABLE t (…)``). ``clone_of`` is the source of ``CREATE TABLE t CLONE s``, this adapter's own addition.
+    (``CREATE TABLE t (…)``). ``clone_of`` is the source of ``CREATE TABLE t CLONE s``, this adapter's own addition. So are
+    materialized views (CREATE_MATERIALIZED and so on), which are written as PostgreSQL has them.
     """
 
     kind: Kind
@@ -251,6 +255,9 @@ def _parse_create(reader: _Reader) -> Statement:
     temporary = reader.take("temp") or reader.take("temporary") or reader.take("local", "temporary")
     word = reader.word()
     kind = {"table": Kind.CREATE_TABLE, "view": Kind.CREATE_VIEW, "schema": Kind.CREATE_SCHEMA}.get(word)
+    if word == "materialized" and reader.word(1) == "view" and not temporary:
+        reader.at += 1
+        kind = Kind.CREATE_MATERIALIZED
     if word in ("macro", "function") and not temporary:
         # Other workers repeat it, and may have done so before.
         again = "CREATE OR REPLACE " + cut(reader.sql, reader.tokens[reader.at].start)
@@ -281,7 +288,9 @@ def _parse_create(reader: _Reader) -> Statement:
 def _parse_drop(reader: _Reader) -> Statement:
     reader.at += 1
     kinds = {"table": Kind.DROP_TABLE, "view": Kind.DROP_VIEW, "schema": Kind.DROP_SCHEMA}
-    kind = kinds.get(reader.word())
+    materialized = reader.word() == "materialized" and reader.word(1) == "view"
+    reader.at += materialized
+    kind = Kind.DROP_MATERIALIZED if materialized else kinds.get(reader.word())
     if kind is None:
         return Statement(kind=Kind.OTHER, sql=reader.sql)
     reader.at += 1
@@ -296,8 +305,19 @@ def _parse_drop(reader: _Reader) -> Statement:
     return Statement(kind=kind, sql=reader.sql, target=target, if_exists=if_exists, cascade=cascade)
 
 
+def _parse_refresh(reader: _Reader) -> Statement:
+    reader.at += 1
+    if not reader.take("materialized", "view"):
+        return Statement(kind=Kind.OTHER, sql=reader.sql)
+    reader.take("concurrently")
+    target = reader.name()
+    reader.take("with", "data")
+    return _on(Kind.REFRESH, reader, None if reader.rest() else target)
+
+
 def _parse_alter(reader: _Reader) -> Statement:
     reader.at += 1
+    reader.at += reader.word() == "materialized" and reader.word(1) == "view"
     word = reader.word()
     if word not in ("table", "view"):
         return Statement(kind=Kind.OTHER, sql=reader.sql)
@@ -312,6 +332,7 @@ def _parse_alter(reader: _Reader) -> Statement:
 def _parse_comment(reader: _Reader) -> Statement:
     reader.at += 1
     reader.take("on")
+    reader.at += reader.word() == "materialized" and reader.word(1) == "view"
     word = reader.word()
     if word not in ("table", "view", "column"):
         return Statement(kind=Kind.OTHER, sql=reader.sql)
@@ -341,6 +362,7 @@ _BY_WORD: dict[str, Callable[[_Reader], Statement]] = {
     "drop": _parse_drop,
     "alter": _parse_alter,
     "comment": _parse_comment,
+    "refresh": _parse_refresh,
 }
 
 

@@ -108,7 +108,7 @@ class Build:
     ``never``. ``files`` are paths and patterns outside of the lake that it reads. Without ``content_identity`` the table is
     not compared with others of the same rows. ``deciding`` says of a merge that which rows it changes is decided by these
     texts (the first is a SELECT, the others are expressions), so that a time that is asked for elsewhere only gets into
-    rows that it writes.
+    rows that it writes. With ``materialized_view`` the table that is created keeps ``sql``, as that of which it has the rows.
     """
 
     name: Name
@@ -138,6 +138,7 @@ class Build:
     rebuild: bool = False
     content_identity: bool = True
     deciding: tuple[str, ...] | None = None
+    materialized_view: bool = False
     files: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
 

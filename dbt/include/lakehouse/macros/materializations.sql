@@ -74,7 +74,7 @@
 {% materialization seed, adapter='lakehouse' %}
   {%- set relation = this.incorporate(type='table') -%}
   {%- set old_relation = load_cached_relation(this) -%}
-  {%- if old_relation is not none and old_relation.is_view -%}
+  {%- if old_relation is not none and (old_relation.is_view or old_relation.is_materialized_view) -%}
     {{ exceptions.raise_compiler_error("Cannot seed to '{}', it is a view".format(old_relation.render())) }}
   {%- endif -%}
   {%- set agate_table = load_agate_table() -%}
