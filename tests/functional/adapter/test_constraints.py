@@ -68,25 +68,29 @@ class TestIncrementalConstraintsColumnsEqual(_DuckDBTypes, BaseIncrementalConstr
     pass
 
 
-class TestTableConstraintsRuntimeDdlEnforcement(BaseConstraintsRuntimeDdlEnforcement):
+class _NoDdl:
+    """The suite compares the text of CREATE TABLE with its constraints. Here rows are checked, and what is written is a query."""
+
+
+class TestTableConstraintsRuntimeDdlEnforcement(_NoDdl, BaseConstraintsRuntimeDdlEnforcement):
     @pytest.fixture(scope="class")
     def expected_sql(self):
         return _SELECT
 
 
-class TestIncrementalConstraintsRuntimeDdlEnforcement(BaseIncrementalConstraintsRuntimeDdlEnforcement):
+class TestIncrementalConstraintsRuntimeDdlEnforcement(_NoDdl, BaseIncrementalConstraintsRuntimeDdlEnforcement):
     @pytest.fixture(scope="class")
     def expected_sql(self):
         return _SELECT
 
 
-class TestModelConstraintsRuntimeEnforcement(BaseModelConstraintsRuntimeEnforcement):
+class TestModelConstraintsRuntimeEnforcement(_NoDdl, BaseModelConstraintsRuntimeEnforcement):
     @pytest.fixture(scope="class")
     def expected_sql(self):
         return _SELECT
 
 
-class TestConstraintQuotedColumn(BaseConstraintQuotedColumn):
+class TestConstraintQuotedColumn(_NoDdl, BaseConstraintQuotedColumn):
     @pytest.fixture(scope="class")
     def expected_sql(self):
         return """
@@ -97,12 +101,16 @@ class TestConstraintQuotedColumn(BaseConstraintQuotedColumn):
 
 
 class TestTableConstraintsRollback(BaseConstraintsRollback):
+    """This adapter's words of a broken constraint, where the suite has Postgres'."""
+
     @pytest.fixture(scope="class")
     def expected_error_messages(self):
         return ["NOT NULL constraint failed"]
 
 
 class TestIncrementalConstraintsRollback(BaseIncrementalConstraintsRollback):
+    """This adapter's words of a broken constraint, where the suite has Postgres'."""
+
     @pytest.fixture(scope="class")
     def expected_error_messages(self):
         return ["NOT NULL constraint failed"]

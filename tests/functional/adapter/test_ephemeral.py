@@ -21,6 +21,8 @@ def _written(model: str) -> str:
 
 
 class TestEphemeralMulti(BaseEphemeralMulti):
+    """The suite compares the text of Postgres' CREATE VIEW. Here what is written is the query alone."""
+
     def test_ephemeral_multi(self, project):
         run_dbt(["seed"])
         assert len(run_dbt(["run"])) == 3
@@ -36,6 +38,8 @@ class TestEphemeralMulti(BaseEphemeralMulti):
 
 
 class TestEphemeralNested(BaseEphemeralNested):
+    """The suite compares the text of Postgres' CREATE VIEW. Here what is written is the query alone."""
+
     def test_ephemeral_nested(self, project):
         assert len(run_dbt(["run"])) == 2
         assert _written("root_view") == (

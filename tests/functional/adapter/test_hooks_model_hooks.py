@@ -45,6 +45,10 @@ class TestPrePostModelHooks(_Target, BasePrePostModelHooks):
     pass
 
 
+class TestPrePostModelHooksWithUnderscores(_Target, test_model_hooks.TestPrePostModelHooksUnderscores):
+    pass
+
+
 class TestHookRefs(_Target, BaseHookRefs):
     pass
 

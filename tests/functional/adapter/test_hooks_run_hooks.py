@@ -13,8 +13,9 @@ def test_data_dir():
 
 
 class TestPrePostRunHooks(BasePrePostRunHooks):
+    """What this adapter's ``target`` says, where the suite expects that of its Postgres server."""
+
     def check_hooks(self, state, project, host):
-        """What this adapter's ``target`` says, where the suite expects that of its Postgres server."""
         row = self.get_ctx_vars(state, project)
         assert row["test_state"] == state
         assert row["target_name"] == "default"

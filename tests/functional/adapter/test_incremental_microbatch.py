@@ -11,9 +11,11 @@ select id, timestamp '2019-12-31' + to_days(id) as event_time from (values (1), 
 
 
 class TestMicrobatch(BaseMicrobatch):
+    """DuckDB takes no time zone in a TIMESTAMP, which the suite's own literals have."""
+
     @pytest.fixture(scope="class")
     def input_model_sql(self):
-        return _DAYS  # DuckDB takes no time zone in a TIMESTAMP, which the suite's own literals have
+        return _DAYS
 
     @pytest.fixture(scope="class")
     def insert_two_rows_sql(self, project):

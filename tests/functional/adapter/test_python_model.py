@@ -29,9 +29,10 @@ def model(dbt, session):
 
 
 class TestPythonIncremental(BasePythonIncrementalTests):
+    """The suite filters as Snowpark does; a relation of DuckDB takes SQL."""
+
     @pytest.fixture(scope="class")
     def models(self):
-        # The suite filters as Snowpark does; a relation of DuckDB takes SQL.
         return {"m_1.sql": m_1, "incremental.py": _INCREMENTAL}
 
 
@@ -41,6 +42,8 @@ def _with_pandas(model):
 
 
 class TestPythonMetaGet(BasePythonMetaGetTests):
+    """The suite's models ask their session for a Spark frame; a session is a connection of DuckDB here, and pandas does it."""
+
     @pytest.fixture(scope="class")
     def models(self):
         return {
@@ -51,9 +54,10 @@ class TestPythonMetaGet(BasePythonMetaGetTests):
 
 
 class _Days:
+    """DuckDB takes no time zone in a TIMESTAMP, which the suite's own literals have."""
+
     @pytest.fixture(scope="class")
     def input_model_sql(self):
-        # DuckDB takes no time zone in a TIMESTAMP, which the suite's own literals have.
         return """
         {{ config(materialized='table', event_time='event_time') }}
         select id, timestamp '2024-12-31 01:25:00' + to_days(id) as event_time from (values (1), (2), (3)) as days(id)

@@ -6,9 +6,10 @@ from dbt.tests.adapter.sample_mode.test_sample_mode import BaseSampleModeTest
 
 
 class TestSampleMode(BaseSampleModeTest):
+    """DuckDB takes no time zone in a TIMESTAMP, which the suite's own literals have."""
+
     @pytest.fixture(scope="class")
     def input_model_sql(self):
-        # DuckDB takes no time zone in a TIMESTAMP, which the suite's own literals have.
         return """
         {{ config(materialized='table', event_time='event_time') }}
         select * from (values

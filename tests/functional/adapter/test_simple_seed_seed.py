@@ -65,9 +65,10 @@ class TestSeedParsing(BaseSeedParsing):
 
 
 class TestSimpleSeedWithBOM(BaseSimpleSeedWithBOM):
+    """The suite looks for its data file beside the class that runs it, and is shown where it is."""
+
     @pytest.fixture(scope="class", autouse=True)
     def setUp(self, project):
-        # The suite looks for its file beside the class that runs it.
         project.run_sql(seeds.seeds__expected_sql)
         shutil.copy(Path(test_seed.__file__).parent / "seed_bom.csv", Path(project.project_root, "seeds"))
 

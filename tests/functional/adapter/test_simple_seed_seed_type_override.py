@@ -14,10 +14,11 @@ _TYPE_NAMES = {
 
 
 class TestSimpleSeedColumnOverride(BaseSimpleSeedColumnOverride):
+    """DuckDB's names of the types, where the suite has Postgres'."""
+
     @pytest.fixture(scope="class")
     def models(self):
         text = fixtures.properties__schema_yml
-        # DuckDB's names of the types.
         for theirs, ours in _TYPE_NAMES.items():
             text = text.replace(f"type: {theirs}\n", f"type: {ours}\n")
         return {"schema.yml": text}

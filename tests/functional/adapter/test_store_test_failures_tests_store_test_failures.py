@@ -13,6 +13,8 @@ from dbt.tests.util import get_artifact, run_dbt
 
 
 class _PublishEachNode:
+    """The suite looks for stored failures on the target, where a run with failed tests publishes nothing."""
+
     @pytest.fixture(scope="class")
     def publish_mode(self):
         return "each_node"

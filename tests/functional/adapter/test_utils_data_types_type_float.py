@@ -5,7 +5,8 @@ from dbt.tests.adapter.utils.data_types.test_type_float import BaseTypeFloat
 
 
 class TestTypeFloat(BaseTypeFloat):
+    """Postgres' float has 64 bits and DuckDB's 32, as in dbt-duckdb, so the seed's column is told to be one too."""
+
     @pytest.fixture(scope="class")
     def project_config_update(self):
-        # As in dbt-duckdb, float is DuckDB's type of that name, and a seed's numbers with decimals are DOUBLE.
         return {"seeds": {"+column_types": {"float_col": "float"}}}

@@ -6,9 +6,10 @@ from dbt.tests.adapter.utils.test_date_spine import BaseDateSpine
 
 
 class TestDateSpine(BaseDateSpine):
+    """The suite's model casts its dates for Postgres only, and DuckDB adds no interval to text."""
+
     @pytest.fixture(scope="class")
     def models(self):
-        # Dates are cast, as for Postgres: DuckDB adds no interval to text.
         sql = models__test_date_spine_sql.replace("'postgres'", "'lakehouse'")
         return {
             "test_date_spine.yml": models__test_date_spine_yml,

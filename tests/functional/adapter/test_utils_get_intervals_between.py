@@ -9,9 +9,10 @@ from dbt.tests.adapter.utils.test_get_intervals_between import BaseGetIntervalsB
 
 
 class TestGetIntervalsBetween(BaseGetIntervalsBetween):
+    """The suite writes dates as 09/01/2023, and DuckDB reads them in ISO's order only."""
+
     @pytest.fixture(scope="class")
     def models(self):
-        # DuckDB reads dates in ISO's order only.
         sql = models__test_get_intervals_between_sql.replace("09/01/2023", "2023-09-01").replace(
             "09/12/2023", "2023-09-12"
         )

@@ -5,6 +5,8 @@ from dbt.tests.adapter.utils.test_timestamps import BaseCurrentTimestamps
 
 
 class TestCurrentTimestamps(BaseCurrentTimestamps):
+    """DuckDB's names of the types and its words for the time, where the suite has Postgres'."""
+
     @pytest.fixture(scope="class")
     def expected_schema(self):
         return {
@@ -15,4 +17,4 @@ class TestCurrentTimestamps(BaseCurrentTimestamps):
 
     @pytest.fixture(scope="class")
     def expected_sql(self):
-        return None  # DuckDB writes the same with other words
+        return None
