@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from dbt.adapters.lakehouse.catalog.model import Materialized, TableEntry, identity
 from dbt.adapters.lakehouse.errors import SqlError
 from dbt.adapters.lakehouse.jobs.job import Alter, Alteration, Create, JobResult
-from dbt.adapters.lakehouse.run import fingerprint
 from dbt.adapters.lakehouse.run.values import Build, Name
 from dbt.adapters.lakehouse.tables.values import TableSpec
 
@@ -106,6 +105,9 @@ def altered(session: RunSession, build: Build, table: TableEntry | None) -> JobR
     found = changes(table.view, build.partition_by, build.sort_by, build.properties)
     if found.files or not found.metadata or build.reuse == "never":
         return None
+    # Imported late: the adapter asks what is configured otherwise, and needs no DuckDB for that.
+    from dbt.adapters.lakehouse.run import fingerprint
+
     before = dataclasses.replace(build, properties=table.view.properties)
     mark = fingerprint.of_build(session, before, table)
     known = None if mark.obstacles else index.recall(mark.id)
