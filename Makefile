@@ -17,7 +17,7 @@ STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-service test-dbt-1.12 bench bench-branches lint format clean
+.PHONY: help install demo test test-service test-as-is compatibility test-dbt-1.12 bench bench-branches lint format clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +56,14 @@ $(NEWER)/.installed: $(STAMP)
 	@$(BIN)/uv pip install --quiet --python $(NEWER)/bin/python -c $(NEWER)/constraints.txt --override $(NEWER)/overrides.txt \
 		-e '.[dev,postgres,s3,service,telemetry]' 'dbt-core==1.12.*'
 	@touch $@
+
+test-as-is: $(STAMP) ## each class of dbt's adapter suite with nothing replaced; dbt-duckdb instead: ARGS="--adapter duckdb"
+	$(BIN)/python tests/compatibility/as_is.py --workers $(WORKERS) $(ARGS)
+	$(BIN)/python tests/compatibility/page.py
+
+compatibility: $(STAMP) ## run dbt's adapter suite, and write down in docs/compatibility.md what came out
+	LAKEHOUSE_RECORD_OUTCOMES=1 $(BIN)/pytest -n $(WORKERS) tests/functional/adapter
+	$(BIN)/python tests/compatibility/page.py
 
 bench: $(STAMP) ## measure beside DuckDB and dbt-duckdb on this machine; one of them: BENCH=tables
 	@for script in tests/benchmarks/bench_$(BENCH).py; do \

@@ -7,9 +7,16 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
+from compatibility.outcomes import Recorder
 from otlp_collector import Collector
 from s3_faults import Faults
 from s3_server import S3, running, weed
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What comes out of dbt's adapter suite is held against what docs/compatibility.md says."""
+    if not hasattr(config, "workerinput"):  # of several processes, the one that hears of all tests
+        config.pluginmanager.register(Recorder(config), "outcomes of the adapter suite")
 
 
 @pytest.fixture

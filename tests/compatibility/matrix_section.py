@@ -1,0 +1,31 @@
+"""The part of docs/compatibility.md about versions, from what ``matrix.py`` recorded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+_HEAD = """\
+## Versions
+
+What `make test-matrix` ran: dbt's verbs, the run transaction, reuse, and what is written in DuckDB's SQL.
+
+| Python | dbt-core | DuckDB | passed | failed | skipped | seconds | |
+|---|---|---|---|---|---|---|---|
+"""
+
+
+def matrix_section(record: Path) -> str:
+    """A table with a line for each combination of versions; nothing if none was recorded."""
+    if not record.exists():
+        return ""
+    lines, notes = [], []
+    for name, cell in json.loads(record.read_text())["cells"].items():
+        versions = cell["versions"]
+        numbers = (cell["passed"], cell["failed"], cell["skipped"], cell["seconds"])
+        shown = (versions["python"], versions["dbt-core"], versions["duckdb"], *numbers, cell["date"])
+        lines.append("| " + " | ".join(map(str, shown)) + " |")
+        notes += [f"- {name}: {why} ({count})" for why, count in cell.get("skipped_because", {}).items()]
+        notes += [f"- {name}: failed {failure}" for failure in cell.get("failures", [])]
+    skipped = "\nNot everything ran everywhere:\n\n" + "\n".join(notes) + "\n" if notes else ""
+    return _HEAD + "\n".join(lines) + "\n" + skipped
