@@ -21,7 +21,7 @@ LAYERS = [
     {"run"},
     {"lake"},
     {"profile", "nodes", "promises", "row_keys", "git_state", "demands", "column", "relation", "catalog_queries"},
-    {"materialized_views"},
+    {"materialized_views", "attached_relations"},
     {"credentials", "connections"},
     {"freshness", "catalogs"},
     {"templates"},
@@ -114,6 +114,7 @@ def test_dbt_is_not_imported_below_its_own_side() -> None:
         "dev",
         "ci",
     }
+    dbt_side |= {"attached_relations"}
     for path in modules():
         if own_part(path) in dbt_side:
             continue

@@ -49,7 +49,7 @@ def catalog_of(session: Session, names: Iterable[Name]) -> agate.Table:
     from dbt_common.clients.agate_helper import table_from_data_flat
 
     columns = [
-        *_COLUMNS,
+        *COLUMNS,
         *(f"stats:{key}:{part}" for key, *_ in _STATS for part in ("label", "value", "description", "include")),
     ]
     found = session.details(tuple(names))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.base.meta import available
 
+from dbt.adapters.lakehouse.attached_relations import is_beside
 from dbt.adapters.lakehouse.catalog.model import ViewEntry
 from dbt.adapters.lakehouse.connections import dbt_errors
 from dbt.adapters.lakehouse.errors import LakehouseError, NotInLake, TableError
@@ -24,6 +25,8 @@ _FIELD = "give the source a `loaded_at_field` or a `loaded_at_query`"
 def freshness(session: Session, name: Name) -> FreshnessResponse:
     """Of one relation. Raises ``NotInLake`` where nothing stands, ``TableError`` where its metadata does not tell."""
     (found,) = session.details([name])
+    if found is None and is_beside(session, name.database):
+        raise NotInLake(f"nothing is known of when {name} of an attached database was loaded; {_FIELD}")
     if found is None:
         raise NotInLake(
             f"source relation {name} does not exist on the branch that is read; load it (`lakehouse import`), or correct the "

@@ -28,7 +28,7 @@ from dbt_common.events.event_manager_client import add_callback_to_manager
 from dbt_common.events.functions import fire_event
 from dbt_common.exceptions import CompilationError, DbtRuntimeError
 
-from dbt.adapters.lakehouse import catalog_queries, demands, materialized_views, nodes, promises, taps
+from dbt.adapters.lakehouse import attached_relations, catalog_queries, demands, materialized_views, nodes, promises, taps
 from dbt.adapters.lakehouse.catalog.model import TableEntry, ViewEntry, kind_of
 from dbt.adapters.lakehouse.column import LakehouseColumn
 from dbt.adapters.lakehouse.connections import LakehouseConnectionManager, ReusedResponse, dbt_errors
@@ -214,7 +214,8 @@ class LakehouseAdapter(MetadataFreshness, SQLAdapter):
     def list_schemas(self, database: str) -> list[str]:
         """Schemas of the run's state."""
         with dbt_errors():
-            return self._session().schemas((database or self._database).strip('"'))
+            session, name = self._session(), (database or self._database).strip('"')
+            return attached_relations.schemas(session, name) or session.schemas(name)
 
     @available.parse(lambda *a, **k: False)
     def check_schema_exists(self, database: str, schema: str) -> bool:
@@ -238,6 +239,9 @@ class LakehouseAdapter(MetadataFreshness, SQLAdapter):
         """Tables and views of a schema."""
         database = schema_relation.database or self._database
         with dbt_errors():
+            beside = attached_relations.relations(self._session(), database, schema_relation.schema)
+            if beside is not None:
+                return beside
             entries = self._session().relations(database, schema_relation.schema)
         return [LakehouseRelation.of(database, entry) for entry in entries]
 
@@ -304,14 +308,17 @@ class LakehouseAdapter(MetadataFreshness, SQLAdapter):
         self, information_schema: Any, schemas: set[str], used_schemas: frozenset[tuple[str, str]]
     ) -> agate.Table:
         with dbt_errors():
-            return catalog_queries.catalog(self._session(), str(information_schema.database), schemas)
+            session, database = self._session(), str(information_schema.database)
+            beside = attached_relations.catalog_of_schemas(session, database, schemas)
+            return catalog_queries.catalog(session, database, schemas) if beside is None else beside
 
     def _get_one_catalog_by_relations(
         self, information_schema: Any, relations: Iterable[Any], used_schemas: frozenset[tuple[str, str]]
     ) -> agate.Table:
         wanted = [self._name(relation) for relation in relations]
         with dbt_errors():
-            return catalog_queries.catalog_of(self._session(), wanted)
+            beside = attached_relations.catalog(self._session(), wanted)
+            return catalog_queries.catalog_of(self._session(), wanted) if beside is None else beside
 
     def get_catalog_for_single_relation(self, relation: BaseRelation) -> Any:
         """Catalog information of one relation."""

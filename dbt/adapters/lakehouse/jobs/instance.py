@@ -25,6 +25,10 @@ _SANDBOXED: dict[str, Any] = {
 }
 
 
+_FULL_NAMES = {"sqlite": "sqlite_scanner", "postgres": "postgres_scanner", "mysql": "mysql_scanner"}
+"""Of extensions that DuckDB knows by a short name, too: their packages are called after the files in them."""
+
+
 STAGING = ".staging"
 """Folder of a warehouse for files on their way; whatever a dead worker left there belongs to no table."""
 
@@ -128,6 +132,7 @@ def load_extension(connection: duckdb.DuckDBPyConnection, name: str, repository:
     """
     import importlib.util
 
+    name = _FULL_NAMES.get(name, name)
     module = importlib.util.find_spec(f"duckdb_extension_{name}")
     if module is not None and module.submodule_search_locations:
         folder = Path(next(iter(module.submodule_search_locations)))

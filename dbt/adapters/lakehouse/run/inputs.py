@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 
 from dbt.adapters.lakehouse.catalog.model import Entry, Key, SchemaEntry, TableEntry, ViewEntry
@@ -11,6 +12,10 @@ from dbt.adapters.lakehouse.run.state import State
 from dbt.adapters.lakehouse.run.statements import Reference, reads, requalify
 from dbt.adapters.lakehouse.run.tokens import tokenize
 from dbt.adapters.lakehouse.run.values import Name
+
+
+_BY_NAME = re.compile(r"(postgres|mysql|sqlite)_(query|execute|attach)|\bquery_table\b", re.IGNORECASE)
+"""Functions that are told of a database in a text."""
 
 
 class InputPlanner:
@@ -54,6 +59,7 @@ class InputPlanner:
             seen = reads(text)
             if seen.catalog:
                 catalogs.add(self._database)
+            if seen.catalog or _BY_NAME.search(text):
                 self._mentioned(text, found)
             self._collect(seen.relations, found)
         for database in catalogs:

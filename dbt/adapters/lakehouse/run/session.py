@@ -199,7 +199,7 @@ class RunSession:
     def lookup(self, name: Name) -> Entry | None:
         """See ``lake.base.Session``."""
         self._refresh()
-        return self.state.get(name)
+        return self.state.get(name) if named(self.settings, name.database) is None else None
 
     def details(self, names: Sequence[Name]) -> list[Details | None]:
         """See ``lake.base.Session``."""
@@ -488,6 +488,7 @@ class RunSession:
         if self.run is None:
             raise ConfigError(f"{what} cannot be changed here: this session only reads")
         refuse(self.settings, database, what)
+        attached.refuse(self.settings, database, what)
         if not self.state.is_own(database):
             raise ConfigError(
                 f"{what} is read-only: {database!r} names a fixed state; write to {self.database!r} instead"
