@@ -735,6 +735,17 @@ class LakehouseAdapter(MetadataFreshness, SQLAdapter):
             logger.warning(message)
 
     @available
+    def note_grants(self, grants: Mapping[str, Any]) -> None:
+        """Say once what grants cannot do here; dbt applies them."""
+        if self.credentials.service_settings() is None:
+            self.warn_once(
+                "grants are recorded in the lake, and nobody holds users to them before a service does: "
+                "see docs/security.md, section Grants"
+            )
+        elif rest := sorted({name.lower() for name in grants} - {"select"}):
+            self.warn_once(f"grants of {', '.join(rest)} are recorded and give nothing: roles say who writes what")
+
+    @available
     def escape_sql_string(self, value: Any) -> str:
         """For use between single quotes."""
         return str(value).replace("'", "''")

@@ -96,10 +96,15 @@ class ViewEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class SchemaEntry:
-    """A schema that was created, so that it exists while empty."""
+    """A schema that was created, so that it exists while empty.
+
+    ``grants`` say who may do what with its relations, as ``(relation, privilege, user or role)``, sorted. They are of names:
+    what is made anew under a name is what they speak of.
+    """
 
     schema: str
     name: Literal[""] = ""
+    grants: tuple[tuple[str, str, str], ...] = ()
     kind: Literal["schema"] = "schema"
 
 
@@ -134,6 +139,8 @@ def entry_to_json(entry: Entry) -> str:
     for name in ("content", "layout", "engine", "view"):
         if said.get(name, "") is None:
             del said[name]  # entries from before there was such a field keep their ids
+    if not said.get("grants", True):
+        del said["grants"]
     return json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -149,6 +156,8 @@ def entry_from_json(text: str) -> Entry:
         raw["columns"] = tuple(_column(**column) for column in raw["columns"])
     if "view" in raw:
         raw["view"] = _materialized(raw["view"])
+    if "grants" in raw:
+        raw["grants"] = tuple(map(tuple, raw["grants"]))
     return _ENTRY_TYPES[raw["kind"]](**raw)
 
 

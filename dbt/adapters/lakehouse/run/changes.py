@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.lakehouse.catalog.model import (
@@ -23,7 +23,7 @@ from dbt.adapters.lakehouse.catalog.model import (
 from dbt.adapters.lakehouse.errors import NotInLake, SqlError
 from dbt.adapters.lakehouse.jobs.engine import quote
 from dbt.adapters.lakehouse.jobs.job import Alter, Alteration, Create, Edit, Input, Query
-from dbt.adapters.lakehouse.run import materialized, reuse
+from dbt.adapters.lakehouse.run import grants, materialized, reuse
 from dbt.adapters.lakehouse.run.alterations import Retype, is_done, parse_alteration
 from dbt.adapters.lakehouse.run.attached import refuse
 from dbt.adapters.lakehouse.run.statements import Kind, Reference, Statement, is_volatile
@@ -207,9 +207,16 @@ def _inputs(session: RunSession, name: Name, written: Written, before: TableEntr
     return {**before.inputs, **{key: content for key, content in read.items() if key.lower() != own}}
 
 
-def _put(session: RunSession, name: Name, entry: Entry | None, message: str, sql: str) -> None:
+def _put(
+    session: RunSession,
+    name: Name,
+    entry: Entry | None,
+    message: str,
+    sql: str,
+    more: Sequence[tuple[Key, Entry | None]] = (),
+) -> None:
     run = session.writable(name.database, str(name))
-    puts: list[tuple[Key, Entry | None]] = [(Key(name.schema, name.name), entry)]
+    puts: list[tuple[Key, Entry | None]] = [(Key(name.schema, name.name), entry), *more]
     if entry is not None and name.name and not session.state.has_schema(name.schema):
         puts.insert(0, (Key(name.schema, ""), SchemaEntry(schema=name.schema)))
     run.commit(puts, message, _provenance(session, sql), seen=session.seen)
@@ -351,7 +358,8 @@ def _drop(session: RunSession, statement: Statement, name: Name) -> Result:
     if kind_of(current) != wanted:
         is_kind, not_kind = kind_of(current).replace("_", " "), wanted.replace("_", " ")
         raise SqlError(f"{name} is a {is_kind}, not a {not_kind}; say DROP {is_kind.upper()}")
-    _put(session, name, None, f"Drop {name.schema}.{name.name}", statement.sql)
+    more = grants.moved(session, name, None)
+    _put(session, name, None, f"Drop {name.schema}.{name.name}", statement.sql, more)
     return Result(message="DROP")
 
 
@@ -423,6 +431,7 @@ def _rename(session: RunSession, statement: Statement, name: Name, current: Entr
     puts: list[tuple[Key, Entry | None]] = [(Key(name.schema, name.name), None), (Key(name.schema, to), moved)]
     if puts[0][0] == puts[1][0]:
         puts.pop(0)
+    puts += grants.moved(session, name, to)
     run.commit(
         puts, f"Rename {name.schema}.{name.name} to {to}", _provenance(session, statement.sql), seen=session.seen
     )

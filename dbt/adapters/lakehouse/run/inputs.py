@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dbt.adapters.lakehouse.catalog.model import Entry, Key, SchemaEntry, TableEntry, ViewEntry
 from dbt.adapters.lakehouse.errors import SqlError
 from dbt.adapters.lakehouse.jobs.job import Input
+from dbt.adapters.lakehouse.run import beneath
 from dbt.adapters.lakehouse.run.state import State
 from dbt.adapters.lakehouse.run.statements import Reference, reads, requalify
 from dbt.adapters.lakehouse.run.tokens import tokenize
@@ -27,6 +28,7 @@ class InputPlanner:
         self._database = database
         self._default_schema = default_schema
         self._above: list[tuple[str, str, str]] = []
+        self._hidden: set[Key] = set()
 
     def resolve(self, reference: Reference) -> Name | None:
         """The full name that a reference may mean; None if it names another database than a state of the lake."""
@@ -64,6 +66,7 @@ class InputPlanner:
             self._collect(seen.relations, found)
         for database in catalogs:
             self._mirror(database, found)
+        beneath.refuse_named(texts, self._hidden)
         return tuple(found.values())
 
     def keys(self, inputs: Iterable[Input]) -> dict[str, str]:
@@ -91,6 +94,8 @@ class InputPlanner:
             if name is None:
                 continue
             entry = self._state.get(name)
+            if entry is None and self._above and (entry := self._state.beneath(name)) is not None:
+                self._hidden.add(Key(name.schema, name.name))
             if isinstance(entry, TableEntry | ViewEntry):
                 self._add(name.database, entry, found)
 

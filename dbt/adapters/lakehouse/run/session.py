@@ -34,7 +34,7 @@ from dbt.adapters.lakehouse.jobs.job import (
     Query,
     Watch,
 )
-from dbt.adapters.lakehouse.run import batches, changes, fingerprint, materialized, recipe, reuse
+from dbt.adapters.lakehouse.run import batches, beneath, changes, fingerprint, grants, materialized, recipe, reuse
 from dbt.adapters.lakehouse.run.asked import asked
 from dbt.adapters.lakehouse.run.attached import named, refuse
 from dbt.adapters.lakehouse.run.calls import FUNCTIONS_SQL, Row
@@ -126,6 +126,9 @@ class RunSession:
                 continue
             text = statement.sql
             self._refresh()
+            if (wish := grants.parse_grant(text)) is not None:
+                result = grants.apply(self, wish)
+                continue
             self.keeps_state = self.keeps_state or statement.kind is Kind.OTHER
             if test is not None and len(statements) == 1 and statement.kind is Kind.SELECT:
                 result = reuse.tested(self, text, test, partial(self._query, text, fetch=fetch, limit=limit))
@@ -257,6 +260,8 @@ class RunSession:
     def _job(
         self, action: Action, inputs: tuple[Input, ...], setup: tuple[str, ...] = (), build: Build | None = None
     ) -> Job:
+        if self.state.granted_only:
+            beneath.check(action, setup)
         return Job(
             key=uuid.uuid4().hex,
             database=self.database,

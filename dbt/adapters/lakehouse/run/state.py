@@ -9,6 +9,7 @@ from dbt.adapters.lakehouse.catalog.base import Catalog
 from dbt.adapters.lakehouse.catalog.model import Entry, Key, SchemaEntry, content_id, key_of
 from dbt.adapters.lakehouse.catalog.refs import short
 from dbt.adapters.lakehouse.errors import Collected, InvalidRef, NotInLake
+from dbt.adapters.lakehouse.run.beneath import Definers
 from dbt.adapters.lakehouse.run.values import Name
 
 
@@ -149,6 +150,19 @@ class State:
         if snapshot is None:
             raise NotInLake(f"database {name.database!r} is not this lake, which is called {self._database!r}")
         return snapshot.get(Key(name.schema, name.name))
+
+    @property
+    def granted_only(self) -> bool:
+        """Whether relations are found that were granted to who reads, and no others."""
+        return isinstance(self.catalog, Definers) and self.catalog.granted_only
+
+    def beneath(self, name: Name) -> Entry | None:
+        """What stands at a name that is not granted to who reads, for a view that is."""
+        snapshot = self.snapshot(name.database) if self.granted_only else None
+        if snapshot is None or not isinstance(self.catalog, Definers):
+            return None
+        key = Key(name.schema, name.name)
+        return self.catalog.beneath(snapshot.commit, [key]).get(key)
 
     def is_own(self, database: str) -> bool:
         """Whether a database name means the session's own, writable state."""

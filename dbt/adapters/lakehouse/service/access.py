@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,6 +32,7 @@ from dbt.adapters.lakehouse.errors import Denied, InvalidRef, LakehouseError, Re
 from dbt.adapters.lakehouse.run.lifecycle import WRITING
 from dbt.adapters.lakehouse.run.liveness import service_owner
 from dbt.adapters.lakehouse.service.audit import AuditLog, Outcome, entry_for
+from dbt.adapters.lakehouse.service.granted import Granted, check_grants, refuse_steps
 from dbt.adapters.lakehouse.service.policy import Capability, Policy, Principal
 from dbt.adapters.lakehouse.service.sight import Sight, not_found, resolve_visible
 from dbt.adapters.lakehouse.settings import PublishMode
@@ -70,7 +71,9 @@ class GuardedCatalog:
         *,
         owners: Owners | None = None,
         sight: Sight | None = None,
+        grantees: Callable[[], Collection[str]] | None = None,
     ) -> None:
+        """``grantees`` gives the names of users and roles, to whom something can be granted; without it, to anybody."""
         self.principal = principal
         self._catalog = catalog
         self._policy = policy
@@ -78,7 +81,10 @@ class GuardedCatalog:
         self._owners = owners
         self._sight = sight or Sight()
         self._own_runs: dict[str, RunRecord] = {}
-        self._all = policy.role(principal.role).reads_everything
+        role = policy.role(principal.role)
+        self._all = role.reads_everything
+        self._granted = Granted(catalog, principal) if role.granted_only else None
+        self._grantees = grantees
 
     # refs
 
@@ -87,7 +93,10 @@ class GuardedCatalog:
         if self._all:
             return self._catalog.resolve(ref)
         expression = parse(ref)
-        if self._sight.was_shown(expression.base):
+        shown = self._sight.was_shown(expression.base)
+        if self._granted is not None:
+            refuse_steps(ref, of_commit=expression.is_commit and not shown)
+        if shown:
             return self._catalog.resolve(ref)
         commit = None
         if not expression.is_commit and self._may_name(expression.base):
@@ -178,28 +187,42 @@ class GuardedCatalog:
     def entries(self, commit: str, schema: str | None = None) -> dict[Key, Entry]:
         """Everything that stands at a commit (id), or in one schema of it."""
         self._check_commit(commit)
-        return self._catalog.entries(commit, schema)
+        return (self._granted or self._catalog).entries(commit, schema)
 
     def lookup(self, commit: str, keys: Iterable[Key]) -> dict[Key, Entry]:
         """Those of the keys that exist at a commit (id)."""
+        self._check_commit(commit)
+        return (self._granted or self._catalog).lookup(commit, keys)
+
+    @property
+    def granted_only(self) -> bool:
+        """Whether relations are found that are granted to user or role, and no others."""
+        return self._granted is not None
+
+    def beneath(self, commit: str, keys: Iterable[Key]) -> dict[Key, Entry]:
+        """Those of the keys that exist at a commit, for what a view reads. Not for the verbs of the service."""
         self._check_commit(commit)
         return self._catalog.lookup(commit, keys)
 
     def log(self, commit: str, limit: int | None = None, *, first_parent: bool = True) -> list[Commit]:
         """A commit and its ancestors, newest first."""
         self._check_commit(commit)
-        return self._catalog.log(commit, limit, first_parent=first_parent)
+        found = self._catalog.log(commit, limit, first_parent=first_parent)
+        return found if self._granted is None else [self._granted.untold(one) for one in found]
 
     def changes(self, commit: str) -> tuple[Change, ...]:
         """What a commit changed against its first parent."""
         self._check_commit(commit)
-        return self._shown(self._catalog.changes(commit))
+        return self._shown(self._changes(commit, self._catalog.changes(commit)))
+
+    def _changes(self, commit: str, changes: tuple[Change, ...]) -> tuple[Change, ...]:
+        return changes if self._granted is None else self._granted.changes(commit, changes)
 
     def diff(self, old: str, new: str) -> tuple[Change, ...]:
         """What differs between two commits (ids), by key."""
         self._check_commit(old)
         self._check_commit(new)
-        return self._shown(self._catalog.diff(old, new))
+        return self._shown(self._changes(old, self._changes(new, self._catalog.diff(old, new))))
 
     def contents(self, ids: Iterable[str]) -> dict[str, Entry]:
         """Entries by content id; of those that this user was told of."""
@@ -209,6 +232,8 @@ class GuardedCatalog:
     def last_change(self, commit: str, key: Key) -> Commit | None:
         """The newest change of a key that a commit (id) leads to."""
         self._check_commit(commit)
+        if self._granted is not None and not self._granted.lookup(commit, [key]):
+            return None
         found = self._catalog.last_change(commit, key)
         if found is not None and not self._all:
             self._sight.show([found.id])
@@ -232,6 +257,7 @@ class GuardedCatalog:
             if run is not None and self._own_run(run) is None:
                 raise self._denied(f"commit for run {run[:8]!r}, which is not theirs")
             self._check_write(branch, f"commit to branch {branch!r}")
+            check_grants(self._catalog, branch, puts, self._grantees)
             grant()
             commit = self._catalog.commit(
                 branch,
@@ -275,6 +301,8 @@ class GuardedCatalog:
             "settled": settled,
             "reads": reads,
         }
+        if self._granted is not None:
+            raise self._denied(f"look at merges into branch {target!r}")
         if dry_run:
             self.resolve(source)
             self._ref(target)
@@ -412,13 +440,15 @@ class GuardedCatalog:
         return self._all or self._policy.may_read(self.principal, name)
 
     def _sees_run(self, record: RunRecord) -> bool:
-        return self._is_own(record) or self._reads_name(record.target)
+        return self._is_own(record) or (self._granted is None and self._reads_name(record.target))
 
     def _reach(self, refs: Sequence[Ref] | None = None) -> set[str]:
         return self._sight.reach.of(self._catalog, {ref.commit for ref in (self.refs() if refs is None else refs)})
 
     def _check_commit(self, commit: str) -> None:
-        if self._all or self._sight.was_shown(commit) or commit in self._reach():
+        if self._all or self._sight.was_shown(commit):
+            return
+        if commit in ({ref.commit for ref in self.refs()} if self._granted is not None else self._reach()):
             return
         raise RefNotFound(f"no commit {commit!r} in this catalog; `lakehouse log` shows what there is")
 

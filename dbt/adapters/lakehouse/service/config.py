@@ -238,11 +238,18 @@ def _roles(where: _Where, value: object) -> dict[str, Role]:
         if name == ADMIN.name:
             raise ConfigError(f"{where.file}: key {at.key!r}: the role 'admin' stays as it is; choose another name")
         found = _section(at, said, _ROLE)
+        reads = found.pop("reads", None)
+        if reads is not None:
+            found["granted_only"] = reads == "granted"
         like = found.pop("like", None)
         if like is not None and like not in roles:
             raise (at / "like").wrong(like, f"a role that stands before this one is needed: {', '.join(roles)}")
         base = roles[like] if like is not None else Role(name=name, read=())
-        roles[name] = dataclasses.replace(base, name=name, **found)
+        roles[name] = role = dataclasses.replace(base, name=name, **found)
+        if role.granted_only and (role.write or role.create or role.merge or role.may):
+            raise (at / "reads").wrong(
+                "granted", "a role that reads what is granted can have no write, create, merge or may"
+            )
     return roles
 
 
@@ -252,9 +259,16 @@ def _text(where: _Where, value: object) -> str:
     return value
 
 
+def _reads(where: _Where, value: object) -> str:
+    if value not in ("all", "granted"):
+        raise where.wrong(value, "'all' or 'granted' is needed")
+    return str(value)
+
+
 _ROLE: dict[str, _Check] = {
     "like": _text,
     "read": _patterns,
+    "reads": _reads,
     "write": _patterns,
     "create": _patterns,
     "merge": _patterns,

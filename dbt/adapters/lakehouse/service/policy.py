@@ -54,7 +54,8 @@ class Role:
 
     ``read``: branches and tags. ``write``: branches to create, commit to, move and delete. ``create``: branches to create;
     who created one through the service may also write it. ``merge``: branches to merge into, beside those that it may
-    write. ``protected`` says that writing and merging extend to protected branches.
+    write. ``protected`` says that writing and merging extend to protected branches. With ``granted_only`` no table or view
+    is read but those granted to the user or role, and nothing is written.
     """
 
     name: str
@@ -64,11 +65,12 @@ class Role:
     merge: tuple[str, ...] = ()
     protected: bool = False
     may: frozenset[Capability] = frozenset()
+    granted_only: bool = False
 
     @property
     def reads_everything(self) -> bool:
         """Whether no branch, tag or commit is kept from this role."""
-        return "*" in self.read
+        return "*" in self.read and not self.granted_only
 
 
 OWN_BRANCHES = ("dev/{user}", "dev/{user}/*", "{user}/*")

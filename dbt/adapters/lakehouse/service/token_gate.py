@@ -118,7 +118,19 @@ class TokenGate:
             self._sights.move_to_end((principal.user, principal.role))
             while len(self._sights) > _REMEMBERED:
                 self._sights.popitem(last=False)
-        return GuardedCatalog(self._catalog, principal, self.policy, self.store, owners=self.store, sight=sight)
+        return GuardedCatalog(
+            self._catalog,
+            principal,
+            self.policy,
+            self.store,
+            owners=self.store,
+            sight=sight,
+            grantees=self._grantees,
+        )
+
+    def _grantees(self) -> set[str]:
+        """To whom something can be granted: users that have a token, and roles."""
+        return {token.user for token in self.store.tokens() if token.revoked_at is None} | set(self.policy.roles)
 
     def check_merge(self, principal: Principal, target: str) -> None:
         """Raise ``Denied`` (or ``RefNotFound``) where a branch may not be merged into."""

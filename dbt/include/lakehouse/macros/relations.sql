@@ -31,13 +31,6 @@
   create or replace table {{ this_relation }} clone {{ defer_relation }}
 {% endmacro %}
 
-{#- The lake knows no grants; access is a matter of who may write which branch. -#}
-{% macro lakehouse__apply_grants(relation, grant_config, should_revoke=True) %}
-  {%- if grant_config -%}
-    {%- do adapter.warn_once('grants are not applied by this adapter; see docs/dbt-features.md') -%}
-  {%- endif -%}
-{% endmacro %}
-
 {#- A table has its comments from the start; dbt warns of columns that are documented and are not there. -#}
 {% macro lakehouse__persist_docs(relation, model, for_relation, for_columns) -%}
   {%- if for_columns and config.persist_column_docs() and model.columns -%}
