@@ -493,7 +493,6 @@ class RunSession:
         if self.run is None:
             raise ConfigError(f"{what} cannot be changed here: this session only reads")
         refuse(self.settings, database, what)
-        attached.refuse(self.settings, database, what)
         if not self.state.is_own(database):
             raise ConfigError(
                 f"{what} is read-only: {database!r} names a fixed state; write to {self.database!r} instead"
