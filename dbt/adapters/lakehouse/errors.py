@@ -35,6 +35,7 @@
         ├── SqlError           DuckDB refused or failed the statement
         │   └── SandboxError   it reaches for what a job's SQL may not have
         ├── PythonModelError   the model's own Python raised
+        ├── FunctionError      a Python function of the lake raised, or its process did not answer
         ├── Unattached         a database beside the lake could not be attached
         ├── JobCancelled       somebody cancelled it
         ├── OutOfMemory        it needs more memory than its limit and could not spill
@@ -262,6 +263,12 @@ class PythonModelError(JobError):
     """A Python model raised; the message carries its traceback."""
 
     kind = "python_model"
+
+
+class FunctionError(JobError):
+    """A Python function that SQL called raised; the message carries its traceback."""
+
+    kind = "function"
 
 
 class Unattached(JobError):

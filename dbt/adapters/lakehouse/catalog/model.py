@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+from dbt.adapters.lakehouse.jobs import function
+from dbt.adapters.lakehouse.jobs.function import Definition
 from dbt.adapters.lakehouse.tables.values import Column, Constraints, ForeignKey
 
 
@@ -95,6 +97,22 @@ class ViewEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FunctionEntry:
+    """A function that SQL can call. Its ``name`` ends with ``()``: relations and functions may be called the same.
+
+    ``inputs`` are what its body reads and calls.
+    """
+
+    schema: str
+    name: str
+    definition: Definition
+    comment: str | None = None
+    node: str | None = None
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    kind: Literal["function"] = "function"
+
+
+@dataclass(frozen=True, kw_only=True)
 class SchemaEntry:
     """A schema that was created, so that it exists while empty.
 
@@ -108,11 +126,12 @@ class SchemaEntry:
     kind: Literal["schema"] = "schema"
 
 
-Entry = TableEntry | ViewEntry | SchemaEntry
+Entry = TableEntry | ViewEntry | FunctionEntry | SchemaEntry
 
-_ENTRY_TYPES: dict[str, type[TableEntry] | type[ViewEntry] | type[SchemaEntry]] = {
+_ENTRY_TYPES: dict[str, type[TableEntry] | type[ViewEntry] | type[FunctionEntry] | type[SchemaEntry]] = {
     "table": TableEntry,
     "view": ViewEntry,
+    "function": FunctionEntry,
     "schema": SchemaEntry,
 }
 
@@ -134,6 +153,8 @@ def entry_to_json(entry: Entry) -> str:
         said["columns"] = [vars(column) for column in said["columns"]]
     if "inputs" in said:
         said["inputs"] = dict(said["inputs"])
+    if "definition" in said:
+        said["definition"] = function.to_raw(said["definition"])
     if said.get("view") is not None:
         said["view"] = _view_to_json(said["view"])
     for name in ("content", "layout", "engine", "view"):
@@ -156,6 +177,8 @@ def entry_from_json(text: str) -> Entry:
         raw["columns"] = tuple(_column(**column) for column in raw["columns"])
     if "view" in raw:
         raw["view"] = _materialized(raw["view"])
+    if "definition" in raw:
+        raw["definition"] = function.from_raw(raw["definition"])
     if "grants" in raw:
         raw["grants"] = tuple(map(tuple, raw["grants"]))
     return _ENTRY_TYPES[raw["kind"]](**raw)

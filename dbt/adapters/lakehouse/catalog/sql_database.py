@@ -25,7 +25,7 @@ from dbt.adapters.lakehouse.errors import CatalogError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-FORMAT = 3
+FORMAT = 4
 """Of the tables in ``schema.sql``. A catalog of an earlier format is brought up to it, one of a later format not opened."""
 
 PATIENCE = 30
@@ -66,6 +66,7 @@ class Database:
     upgrades: ClassVar[Mapping[int, tuple[str, str]]] = {
         1: (__package__, "upgrade_1.sql"),
         2: (__package__, "upgrade_2.sql"),
+        3: (__package__, "upgrade_3.sql"),
     }
     fills: ClassVar[Mapping[int, Callable[[sa.Connection], None]]] = {2: sql_locations.fill}
     made_by: ClassVar[str] = "the first `dbt run` on this lake creates it"

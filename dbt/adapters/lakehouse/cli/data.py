@@ -6,7 +6,16 @@ import contextlib
 
 import click
 
-from dbt.adapters.lakehouse.catalog.model import Commit, Entry, Key, SchemaEntry, TableEntry, ViewEntry, kind_of
+from dbt.adapters.lakehouse.catalog.model import (
+    Commit,
+    Entry,
+    FunctionEntry,
+    Key,
+    SchemaEntry,
+    TableEntry,
+    ViewEntry,
+    kind_of,
+)
 from dbt.adapters.lakehouse.catalog.refs import short
 from dbt.adapters.lakehouse.cli import complete, shapes
 from dbt.adapters.lakehouse.cli.context import Cli, interruptible
@@ -16,6 +25,7 @@ from dbt.adapters.lakehouse.cli.output import DIM, ID, NAME, Cell, Column
 from dbt.adapters.lakehouse.cli.values import to_text
 from dbt.adapters.lakehouse.cli.words import first_line, number, size
 from dbt.adapters.lakehouse.errors import LakehouseError, NotInLake
+from dbt.adapters.lakehouse.jobs.function import SUFFIX, shown
 
 at_ref = click.option(
     "--ref", metavar="REF", shell_complete=complete.refs, help="Branch, tag or commit. Default: the target's branch."
@@ -26,7 +36,7 @@ at_ref = click.option(
 @at_ref
 @click.pass_obj
 def tables(cli: Cli, ref: str | None) -> None:
-    """Tables and views."""
+    """Tables, views and functions."""
     _, commit = cli.resolve(ref)
     entries = [entry for _, entry in sorted(cli.catalog.entries(commit.id).items()) if entry.name]
     if cli.out.json:
@@ -42,6 +52,9 @@ def _table_row(entry: Entry) -> list[Cell]:
     totals: list[Cell] = ["", ""]
     if isinstance(entry, TableEntry):
         totals = [number(entry.rows), size(entry.size_bytes)]
+    if isinstance(entry, FunctionEntry):
+        said = first_line(entry.comment or "") or shown("", entry.definition.signatures)
+        return [(f"{entry.schema}.{entry.name}", NAME), (entry.definition.type + " function", DIM), *totals, "", said]
     return [
         (f"{entry.schema}.{entry.name}", NAME),
         (kind_of(entry).replace("_", " "), DIM),
@@ -59,18 +72,22 @@ def _table_row(entry: Entry) -> list[Cell]:
 )
 @click.pass_obj
 def table(cli: Cli, name: str, ref: str | None, sample: int) -> None:
-    """One table or view.
+    """One table or view, or a function: SCHEMA.NAME().
 
-    Its columns and size, where its metadata is, and some rows.
+    Its columns and size, where its metadata is, and some rows; of a function what it takes and gives.
     """
-    wanted = parse_table_name(name)
+    wanted = parse_table_name(name.removesuffix(SUFFIX))
     said, commit = cli.resolve(ref)
-    key = Key(wanted.schema, wanted.name)
-    entry = cli.catalog.lookup(commit.id, [key]).get(key)
+    relation, function = Key(wanted.schema, wanted.name), Key(wanted.schema, wanted.name + SUFFIX)
+    found = cli.catalog.lookup(commit.id, [relation, function])
+    entry = found.get(function) if name.endswith(SUFFIX) else found.get(relation) or found.get(function)
     if entry is None:
-        raise NotInLake(f"no table or view {wanted} at {said!r} ({short(commit.id)}); `lakehouse tables` shows them")
+        raise NotInLake(f"no table, view or function {wanted} at {said!r} ({short(commit.id)}); `lakehouse tables` shows them")
     if cli.out.json:
         cli.out.document(shapes.entry(entry))
+        return
+    if isinstance(entry, FunctionEntry):
+        _print_function(cli, entry)
         return
     _print_entry(cli, entry)
     if sample:
@@ -78,7 +95,7 @@ def table(cli: Cli, name: str, ref: str | None, sample: int) -> None:
 
 
 def _print_entry(cli: Cli, entry: Entry) -> None:
-    assert not isinstance(entry, SchemaEntry)
+    assert isinstance(entry, TableEntry | ViewEntry)
     out = cli.out
     out.line((f"{entry.schema}.{entry.name}", NAME), (f" ({kind_of(entry).replace('_', ' ')})", DIM))
     if entry.comment:
@@ -96,6 +113,23 @@ def _print_entry(cli: Cli, entry: Entry) -> None:
         for column in entry.columns
     ]
     out.table([Column("column"), Column("type"), Column(""), Column("comment")], rows)
+
+
+def _print_function(cli: Cli, entry: FunctionEntry) -> None:
+    out, made = cli.out, entry.definition
+    kind = f" ({made.language} {made.type} function{', ' + made.volatility if made.volatility else ''})"
+    out.line((f"{entry.schema}.{entry.name}", NAME), (kind, DIM))
+    if entry.comment:
+        out.line(entry.comment)
+    if entry.node:
+        out.line(("node      ", DIM), entry.node)
+    if made.language == "python":
+        out.line(("python    ", DIM), made.python_version or "", (f" {', '.join(made.packages)}", DIM))
+        out.line(("entry     ", DIM), f"{made.entry_point} in {made.path}")
+    for signature in made.signatures:
+        out.line((shown(entry.name, [signature]), NAME))
+        for text in signature.body.strip().splitlines():
+            out.line("    ", text)
 
 
 def _query(entry: Entry) -> str:

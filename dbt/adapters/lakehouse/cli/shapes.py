@@ -12,6 +12,7 @@ from dbt.adapters.lakehouse.catalog.model import (
     Commit,
     Conflict,
     Entry,
+    FunctionEntry,
     Ref,
     RunRecord,
     SchemaEntry,
@@ -20,6 +21,7 @@ from dbt.adapters.lakehouse.catalog.model import (
     kind_of,
 )
 from dbt.adapters.lakehouse.cli.values import to_json
+from dbt.adapters.lakehouse.jobs.function import to_raw
 from dbt.adapters.lakehouse.tables.values import Column
 
 if TYPE_CHECKING:
@@ -73,10 +75,12 @@ def column(value: Column) -> dict[str, Any]:
 
 
 def entry(value: Entry) -> dict[str, Any]:
-    """A table, a view or a schema. ``schema`` is what its rows look like, ``schema_name`` where it lives."""
+    """A table, a view, a function or a schema. ``schema`` is what its rows look like, ``schema_name`` where it lives."""
     shape: dict[str, Any] = {"schema_name": value.schema, "name": value.name, "kind": kind_of(value)}
     if isinstance(value, SchemaEntry):
         return shape
+    if isinstance(value, FunctionEntry):
+        return shape | {"comment": value.comment, "node": value.node, "definition": to_raw(value.definition)}
     shape |= {"comment": value.comment, "schema": [column(item) for item in value.columns], "node": value.node}
     if not isinstance(value, TableEntry):
         return {**shape, "sql": value.sql}
@@ -109,9 +113,7 @@ def column_changes(before: Entry | None, after: Entry | None) -> list[dict[str, 
 
 
 def _columns(value: Entry | None) -> dict[str, Column]:
-    return (
-        {} if value is None or isinstance(value, SchemaEntry) else {item.name.lower(): item for item in value.columns}
-    )
+    return {item.name.lower(): item for item in getattr(value, "columns", ())}
 
 
 def _typed(value: Column) -> str:

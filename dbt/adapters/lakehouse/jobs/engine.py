@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import duckdb
 
 from dbt.adapters.lakehouse.errors import JobCancelled, OutOfMemory, SandboxError, SqlError, StorageError
-from dbt.adapters.lakehouse.jobs import attached
+from dbt.adapters.lakehouse.jobs import attached, function_sql
 from dbt.adapters.lakehouse.jobs.instance import Instance, quote
 from dbt.adapters.lakehouse.jobs.job import Input
 from dbt.adapters.lakehouse.jobs.s3_access import unreachable
@@ -48,6 +48,9 @@ class Engine:
         self.instance = instance or Instance(settings)
         self.connection = self.instance.connection
         self._bound: dict[_BoundName, tuple[str, ...]] = {}
+        self._natives: set[str] = set()
+        self.register: Callable[[duckdb.DuckDBPyConnection, Input], None] | None = None
+        """Lets DuckDB know a function in Python; whoever binds one sets it."""
         self._databases: set[str] = set()
         self._schemas: set[tuple[str, str]] = set()
         self._beside = {one.alias.lower(): one for one in settings.attached}
@@ -130,6 +133,9 @@ class Engine:
         self.ensure_schema(item.database, item.schema)
         if _folded(name) in self._bound:
             self.unbind(name)
+        if item.function is not None:
+            self._bind_function(item)
+            return
         if item.columns and item.sql is None and item.metadata_location is None:
             columns = ", ".join(f"{quote(c.name)} {c.type}" for c in item.columns)
             body = f"TABLE {qualified(*name)} ({columns})"
@@ -138,7 +144,10 @@ class Engine:
                 body = f"VIEW {qualified(*name)} AS SELECT {nulls}"
         else:
             body = f"VIEW {qualified(*name)} AS {item.sql if item.sql is not None else _select(item)}"
-        statements = self.connection.extract_statements(f"CREATE {body}")
+        self._create(name, f"CREATE {body}")
+
+    def _create(self, name: _BoundName, statement: str) -> None:
+        statements = self.connection.extract_statements(statement)
         if len(statements) != 1:
             # Entries of a catalog are not all of this package's making: a query or a type may hold more than it says.
             raise SqlError(
@@ -146,9 +155,22 @@ class Engine:
             )
         self.connection.execute(statements[0])
 
+    def _bind_function(self, item: Input) -> None:
+        assert item.function is not None
+        if item.function.language == "python" and item.function.native not in self._natives:
+            assert self.register is not None
+            self.register(self.connection, item)
+            self._natives.add(item.function.native)
+        for statement in function_sql.macros(item.database, item.schema, item.name, item.function):
+            self._create((item.database, item.schema, item.name), statement)
+
     def unbind(self, name: _BoundName) -> None:
         """Drop whatever stands at a name, however it is spelled."""
         identity = self._bound.pop(_folded(name), None)
+        if identity is not None and identity[0] == "function":
+            for statement in function_sql.drops(*name, count=int(identity[1])):
+                self.connection.execute(statement)
+            return
         kind = "TABLE" if identity is not None and identity[:2] == ("", "table") else "VIEW"
         self.connection.execute(f"DROP {kind} IF EXISTS {qualified(*name)}")
 
@@ -159,6 +181,8 @@ class Engine:
 
 def _identity(item: Input) -> tuple[str, ...]:
     name = (item.database, item.schema, item.name)
+    if item.function is not None:
+        return ("function", str(len(item.function.signatures)), item.function.identity, *name)
     if item.sql is not None:
         return ("view", item.sql, *name)
     kind = "view" if item.is_view else "table"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from dbt.adapters.lakehouse.jobs.function import Definition
 from dbt.adapters.lakehouse.tables.values import Column, Constraints, Expiry, Staged, TableSpec, TimeRange, Written
 from dbt.adapters.lakehouse.telemetry import Phase
 
@@ -16,11 +17,11 @@ SchemaChange = Literal["ignore", "fail", "append_new_columns", "sync_all_columns
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """A relation that the job's SQL may name: a table (``metadata_location``), a view (``sql``), or only its columns.
+    """What the job's SQL may name: a table (``metadata_location``), a view (``sql``), a ``function``, or only columns.
 
     Of an ``attached`` database (``jobs.attached``) nothing is bound, but it is there; without a name all of it is meant.
     Columns alone stand for relations whose names and types are wanted but not their rows (``information_schema``).
-    Views come after what they read.
+    Views and functions come after what they read. The name of a function ends with ``()``.
     """
 
     database: str
@@ -30,6 +31,7 @@ class Input:
     sql: str | None = None
     columns: tuple[Column, ...] = ()
     is_view: bool = False
+    function: Definition | None = None
     attached: bool = False
 
 

@@ -306,7 +306,7 @@ class _Process:
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         pipes = {"stdout": self._process.stdout, "stderr": self._process.stderr}
-        self._output = _Output(call.watch, pipes, self._process.pid)
+        self._output = Output(call.watch, pipes, self._process.pid)
 
     def wait(self, until: float | None) -> None:
         """Wait for its end, passing on what it prints. Raises what kept it from ending well."""
@@ -358,7 +358,7 @@ class _Process:
         self._output.close()
 
 
-class _Output:
+class Output:
     """Lines of a process's pipes, passed on as they come, up to a measure."""
 
     def __init__(self, watch: Watch | None, pipes: Mapping[Any, IO[bytes]], pid: int) -> None:

@@ -24,6 +24,7 @@ import duckdb
 
 from dbt.adapters.lakehouse.errors import ConfigError, SandboxError
 from dbt.adapters.lakehouse.jobs.engine import Engine
+from dbt.adapters.lakehouse.jobs.function import Definition
 from dbt.adapters.lakehouse.jobs.instance import Instance, text
 from dbt.adapters.lakehouse.jobs.job import (
     Alter,
@@ -171,6 +172,8 @@ class Sandbox:
                 rules.select(connection, item.sql, f"the view {item.schema}.{item.name}")
             for column in item.columns:
                 rules.expression(column.type, f"a type of {item.schema}.{item.name}")
+            if item.function is not None:
+                _check_function(rules, connection, item.function, f"{item.schema}.{item.name}")
         _check_action(rules, connection, job)
 
     def reading(self, connection: duckdb.DuckDBPyConnection) -> Callable[[str], None]:
@@ -282,6 +285,19 @@ def _files(job: Job) -> frozenset[str]:
         files.update(name for file in every for name in reader.names(file.path))
     files.update(name for path in staged for name in reader.names(path))
     return frozenset(files)
+
+
+def _check_function(rules: Rules, connection: duckdb.DuckDBPyConnection, function: Definition, name: str) -> None:
+    for signature in function.signatures:
+        for argument in signature.arguments:
+            rules.expression(argument.type, f"a type of {name}")
+            if argument.default is not None:
+                rules.expression(argument.default, f"a default of {name}")
+        rules.expression(signature.returns, f"a type of {name}")
+        # Code in Python runs elsewhere.
+        if function.language == "sql":
+            rules.expression(signature.body, f"the body of {name}")
+            rules.select(connection, f"SELECT ({signature.body}\n)", f"the body of {name}")
 
 
 def _check_action(rules: Rules, connection: duckdb.DuckDBPyConnection, job: Job) -> None:

@@ -18,7 +18,11 @@ def leaves_nothing(job: Job) -> bool:
         return False
     if not isinstance(action, Query | Create | Append | Describe):
         return False
+    functions = [item.function for item in job.inputs if item.function is not None]
+    if any(function.language == "python" for function in functions):
+        return False
     texts = [(action.sql or "").lower(), *(item.sql.lower() for item in job.inputs if item.sql is not None)]
+    texts += [signature.body.lower() for function in functions for signature in function.signatures]
     if any(word in text for word in _LASTING for text in texts):
         return False
     if not isinstance(action, Query):

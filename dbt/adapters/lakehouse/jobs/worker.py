@@ -13,7 +13,7 @@ import duckdb
 
 from dbt.adapters.lakehouse import telemetry
 from dbt.adapters.lakehouse.errors import JobCancelled, TableError
-from dbt.adapters.lakehouse.jobs import attached, python_model, sound
+from dbt.adapters.lakehouse.jobs import attached, function_sql, python_model, sound
 from dbt.adapters.lakehouse.jobs.engine import Engine, duckdb_errors, qualified, quote
 from dbt.adapters.lakehouse.jobs.job import (
     Alter,
@@ -44,6 +44,7 @@ from dbt.adapters.lakehouse.tables.values import Column, Staged, Written
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from dbt.adapters.lakehouse.jobs.function_process import FunctionProcesses
     from dbt.adapters.lakehouse.jobs.python_process import PythonProcesses
 
 _INTERRUPT_SECONDS = 0.05
@@ -75,6 +76,7 @@ class Worker:
         self._isolate_python = isolate_python
         self._pythons: PythonProcesses | None = None
         self._python: _Isolate | None = None
+        self._functions: FunctionProcesses | None = None
         self._sandbox = Sandbox(settings) if settings.sandbox else None
         self._present = Engine(settings) if self._sandbox is None else None
         self._cursor: duckdb.DuckDBPyConnection | None = None
@@ -102,6 +104,9 @@ class Worker:
 
     def end(self) -> None:
         """End the session: its temporary tables and settings are gone."""
+        if self._functions is not None and self._isolate_python:
+            # What a function keeps in its process is not for the next one, who may be somebody else.
+            self._functions.close()
         self._defined.clear()
         if self._sandbox is not None and self._sandbox.end(self._present):
             return
@@ -150,6 +155,8 @@ class Worker:
     def close(self) -> None:
         """Stop the engine."""
         self.end()
+        if self._functions is not None:
+            self._functions.close()
         if self._cursor is not None:
             self._cursor.close()
         if self._present is not None:
@@ -195,7 +202,7 @@ class Worker:
                 self._sandbox.rest()
 
     def _run(self, job: Job, watch: Watch | None, sink: Sink | None) -> JobResult:
-        with duckdb_errors(self._limit_of(job)):
+        with function_sql.explaining(job), duckdb_errors(self._limit_of(job)), self._calling(job, watch):
             checked = self._check(job)
             cursor = self._connect(job)
             if not checked:
@@ -203,6 +210,7 @@ class Worker:
             if not leaves_nothing(job):
                 self._touched, self._ordered = True, None
             with telemetry.phase("bind"):
+                self._engine.register = self._functions.register if self._functions is not None else None
                 self._engine.bind(job.inputs)
             if self._sandbox is not None:
                 self._sandbox.settle(cursor)
@@ -246,6 +254,17 @@ class Worker:
         call = Call(code=code, job=job, cursor=cursor, watch=watch, cancelled=self._cancelled.is_set)
         return self._pythons.rows(call)
 
+    def _calling(self, job: Job, watch: Watch | None) -> contextlib.AbstractContextManager[None]:
+        """Where the job's functions in Python run."""
+        if not any(item.function is not None and item.function.language == "python" for item in job.inputs):
+            return contextlib.nullcontext()
+        # Imported late: few lakes have any.
+        from dbt.adapters.lakehouse.jobs.function_process import FunctionProcesses
+
+        if self._functions is None:
+            self._functions = FunctionProcesses(self._settings, self._cancelled.is_set, foreign=self._isolate_python)
+        return self._functions.job(job, self._limit_of(job) or "1GB", watch)
+
     def _limit_of(self, job: Job) -> str | None:
         own = self._present.instance.own_memory if self._present is not None else self._settings.memory_limit
         return job.resources.memory or own
@@ -286,6 +305,8 @@ class Worker:
                 self._by_hand = self._by_hand or "attach" in action.sql.lower()
                 return _answer(cursor, action, sink)
             case Describe():
+                if self._functions is not None:
+                    self._functions.check(job)
                 return JobResult(columns=describe(cursor, action.sql))
             case Create():
                 return self._write(cursor, action, lambda sql: _create(cursor, action, sql))

@@ -25,6 +25,7 @@ from dbt.adapters.lakehouse.run.values import (
     Build,
     Built,
     Draft,
+    Function,
     Looked,
     Merged,
     MergeRequest,
@@ -51,6 +52,7 @@ __all__ = [
     "Compacted",
     "Details",
     "Draft",
+    "Function",
     "Garbage",
     "Lake",
     "LogLine",
@@ -122,6 +124,13 @@ class Session(Protocol):
 
     def create_view(self, name: Name, sql: str, **more: Any) -> Built:
         """Put a view on the run's branch; its SQL is bound once, so that errors show here."""
+        ...
+
+    def create_function(self, function: Function, *, rebuild: bool = False) -> Built:
+        """Put a function on the run's branch, of which DuckDB has seen types and body; one in Python was loaded.
+
+        Raises ``SqlError`` and ``FunctionError`` for what is none. With ``rebuild`` one that stands there is made anew.
+        """
         ...
 
     def lookup(self, name: Name) -> Entry | None:

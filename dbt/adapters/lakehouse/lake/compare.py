@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from dbt.adapters.lakehouse.catalog.model import Key, SchemaEntry, TableEntry, ViewEntry, identity
+from dbt.adapters.lakehouse.catalog.model import Key, TableEntry, ViewEntry, identity
 from dbt.adapters.lakehouse.errors import JobCancelled, LakehouseError
 from dbt.adapters.lakehouse.lake.base import Name
 from dbt.adapters.lakehouse.lake.compare_sql import Kind, Pair, Statements
@@ -169,7 +169,7 @@ class Comparer:
     def _entry(self, commit: str, schema: str, name: str) -> Relation | None:
         key = Key(schema, name)
         entry = self._lake.catalog.lookup(commit, [key]).get(key)
-        return None if isinstance(entry, SchemaEntry) else entry
+        return entry if isinstance(entry, TableEntry | ViewEntry) else None
 
     def _look(
         self, before: Relation | None, after: Relation | None, key: tuple[str, ...], samples: int, max_rows: int
@@ -302,7 +302,7 @@ class Comparer:
         # Of a name with dots in it nobody knows which part is the schema; it is not found, and then rows are read.
         keys = {Key(*name.split(".")): name for name in names if name.count(".") == 1}
         found = self._lake.catalog.lookup(commit, keys)
-        return {keys[key]: entry for key, entry in found.items() if not isinstance(entry, SchemaEntry)}
+        return {keys[key]: entry for key, entry in found.items() if isinstance(entry, TableEntry | ViewEntry)}
 
 
 def column_changes(before: Sequence[Column], after: Sequence[Column]) -> tuple[ColumnChange, ...]:

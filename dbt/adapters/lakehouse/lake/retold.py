@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from dbt.adapters.lakehouse.catalog.model import Key, SchemaEntry, TableEntry, ViewEntry, identity
+from dbt.adapters.lakehouse.catalog.model import Key, TableEntry, ViewEntry, identity
 from dbt.adapters.lakehouse.errors import JobCancelled, LakehouseError
 from dbt.adapters.lakehouse.jobs.engine import quote
 from dbt.adapters.lakehouse.lake.base import Lake, Name
@@ -65,7 +65,7 @@ class Teller:
 
     def _entry(self, commit: str, key: Key) -> Relation | None:
         entry = self._lake.catalog.lookup(commit, [key]).get(key)
-        return None if isinstance(entry, SchemaEntry) else entry
+        return entry if isinstance(entry, TableEntry | ViewEntry) else None
 
     def _different(
         self, key: Key, then: Relation | None, now: Relation | None, steps: Sequence[Done], said: dict[str, Any]

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from dbt.adapters.lakehouse.catalog.model import Entry, Key, SchemaEntry
+from dbt.adapters.lakehouse.catalog.model import Entry, FunctionEntry, Key, SchemaEntry, TableEntry, ViewEntry
 from dbt.adapters.lakehouse.run.values import Refusal
 from dbt.adapters.lakehouse.settings import Allowed
 from dbt.adapters.lakehouse.tables.values import Column
@@ -37,10 +37,15 @@ def refusals(key: Key, before: Entry | None, after: Entry | None) -> list[Refusa
     said: list[Refusal] = []
     if before.node and after.node and owner(before.node) != owner(after.node):
         said.append(Refusal(guard="owner", key=key, why=f"{before.node} wrote it, {after.node} would overwrite it"))
-    lost = list(_lost(before.columns, after.columns))
+    functions = isinstance(before, FunctionEntry) or isinstance(after, FunctionEntry)
+    lost = [] if functions else list(_lost(_columns(before), _columns(after)))
     if lost:
         said.append(Refusal(guard="schema", key=key, why=" and ".join(lost)))
     return said
+
+
+def _columns(entry: Entry) -> Sequence[Column]:
+    return entry.columns if isinstance(entry, TableEntry | ViewEntry) else ()
 
 
 def owner(node: str) -> tuple[str, ...]:

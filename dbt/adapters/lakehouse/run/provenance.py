@@ -15,6 +15,7 @@ from typing import Literal
 from dbt.adapters.lakehouse.catalog.model import (
     Commit,
     Entry,
+    FunctionEntry,
     Key,
     SchemaEntry,
     TableEntry,
@@ -156,6 +157,8 @@ def _what(entry: Entry, one: Recorded, now: Entry | None) -> tuple[Moves | None,
     if isinstance(entry, ViewEntry):
         gone = _missing(entry, one.entry, now)
         return ("columns", gone) if gone else (None, ())
+    if isinstance(entry, FunctionEntry):
+        return None, ()  # computed when it is called, of what is there then
     if one.entry is None:
         return (None if content_id(now) == one.content else "changed"), ()
     return (None if same(one.entry, now) else "changed"), ()
@@ -172,6 +175,8 @@ def same(one: Entry | None, other: Entry | None) -> bool:
         return one.metadata_location == other.metadata_location or identity(one) == identity(other)
     if isinstance(one, ViewEntry) and isinstance(other, ViewEntry):
         return _columns(one) == _columns(other) and _same_sql(one.sql, other.sql)
+    if isinstance(one, FunctionEntry) and isinstance(other, FunctionEntry):
+        return one.definition == other.definition
     return one == other
 
 
@@ -190,7 +195,7 @@ def _columns(entry: TableEntry | ViewEntry) -> list[tuple[str, str]]:
 
 def _missing(view: ViewEntry, was: Entry | None, now: Entry) -> tuple[str, ...]:
     """Columns that an input had, has no more, and that a view names in its SQL or gives under the same name."""
-    if not isinstance(was, TableEntry | ViewEntry) or isinstance(now, SchemaEntry) or was is now:
+    if not isinstance(was, TableEntry | ViewEntry) or not isinstance(now, TableEntry | ViewEntry) or was is now:
         return ()
     there = {column.name.lower() for column in now.columns}
     gone = [column.name for column in was.columns if column.name.lower() not in there]

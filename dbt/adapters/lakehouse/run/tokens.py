@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dbt.adapters.lakehouse.jobs.tokens import Token, cut, split, tokenize
 
-__all__ = ["Token", "cut", "mentions", "name_chains", "split", "tokenize"]
+__all__ = ["Token", "called_chains", "cut", "mentions", "name_chains", "split", "tokenize"]
 
 
 def mentions(sql: str, name: str) -> int:
@@ -17,6 +17,22 @@ def mentions(sql: str, name: str) -> int:
         or (token.kind == "string_const" and folded in token.text.lower())
         for token in tokenize(sql)
     )
+
+
+def called_chains(tokens: Sequence[Token]) -> set[tuple[str, ...]]:
+    """Every dotted chain of one to three names with a parenthesis after it: all that could be a call of a function."""
+    chains: set[tuple[str, ...]] = set()
+    chain: list[str] = []
+    before = ""
+    for token in tokens:
+        if token.text == "(" and chain and before != ".":
+            chains.add(tuple(chain[-3:]))
+        if token.is_name:
+            chain = [*chain, token.name] if before == "." else [token.name]
+        elif token.text != ".":
+            chain = []
+        before = token.text
+    return chains
 
 
 def name_chains(tokens: Sequence[Token]) -> set[tuple[str, ...]]:

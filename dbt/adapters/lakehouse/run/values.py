@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dbt.adapters.lakehouse.catalog.model import Entry, Key, MergeResult
+from dbt.adapters.lakehouse.jobs.function import Definition
 from dbt.adapters.lakehouse.jobs.job import Bound, PythonNeeds, Resources, SchemaChange
 from dbt.adapters.lakehouse.settings import Allowed, Isolation, PublishMode
 from dbt.adapters.lakehouse.tables.values import Column, Constraints, TimeRange
@@ -166,6 +167,17 @@ class View:
     node: str | None = None
     comment: str | None = None
     column_comments: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Function:
+    """A function at ``name``, which SQL can call: what ``Session.create_function`` takes."""
+
+    name: Name
+    definition: Definition
+    node: str | None = None
+    comment: str | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

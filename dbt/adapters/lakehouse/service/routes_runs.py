@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from functools import cached_property
@@ -14,6 +15,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from dbt.adapters.lakehouse.catalog.model import Commit, Entry
 from dbt.adapters.lakehouse.errors import BadRequest
+from dbt.adapters.lakehouse.jobs.function import SUFFIX
 from dbt.adapters.lakehouse.lake.remote import wire
 from dbt.adapters.lakehouse.run.details import Details
 from dbt.adapters.lakehouse.run.session import RunSession
@@ -364,6 +366,17 @@ def _add_writing(routes: APIRouter) -> None:
                 rebuild=wish.rebuild,
                 provenance=wish.provenance,
             )
+
+        built, more = place.do(work)
+        return replies.document(Built, built, headers=more)
+
+    @routes.post("/create_function", response_model=Built)
+    def create_function(wish: wire.CreateFunction, place: Place = here) -> Response:
+        """Put a function on the run's branch."""
+
+        def work(session: RunSession) -> Built:
+            name = dataclasses.replace(wish.function.name, name=wish.function.name.name + SUFFIX)
+            return built_before(session, name) or session.create_function(wish.function, rebuild=wish.rebuild)
 
         built, more = place.do(work)
         return replies.document(Built, built, headers=more)

@@ -18,7 +18,7 @@ from dbt.adapters.lakehouse.jobs.job import LogLine, Progress, Watch
 from dbt.adapters.lakehouse.lake.remote import rows, wire
 from dbt.adapters.lakehouse.lake.remote.http import Body, Http
 from dbt.adapters.lakehouse.run.details import Details
-from dbt.adapters.lakehouse.run.values import Build, Built, Draft, Looked, Name, Recalled, Result, Wish
+from dbt.adapters.lakehouse.run.values import Build, Built, Draft, Function, Looked, Name, Recalled, Result, Wish
 from dbt.adapters.lakehouse.tables.values import Column
 
 if TYPE_CHECKING:
@@ -145,6 +145,12 @@ class RemoteSession:
         """See ``lake.base.Session``."""
         given = {key: value for key, value in more.items() if value is not None}
         built: Built = self._ask("create_view", wire.CreateView(name=name, sql=sql, **given), Built)
+        return built
+
+    def create_function(self, function: Function, *, rebuild: bool = False) -> Built:
+        """See ``lake.base.Session``."""
+        request = wire.CreateFunction(function=function, rebuild=rebuild)
+        built: Built = self._ask("create_function", request, Built)
         return built
 
     def build(self, build: Build, watch: Watch | None = None) -> Built:

@@ -20,7 +20,7 @@ from dbt.adapters.lakehouse.errors import (
     error_kinds,
 )
 from dbt.adapters.lakehouse.jobs.job import LogLine, Progress
-from dbt.adapters.lakehouse.run.values import Built, Draft, Name, Reused, RunRequest, Wish
+from dbt.adapters.lakehouse.run.values import Built, Draft, Function, Name, Reused, RunRequest, Wish
 from dbt.adapters.lakehouse.tables.values import Column
 
 API = 1
@@ -124,6 +124,14 @@ class CreateView:
     setup: tuple[str, ...] = ()
     rebuild: Truth = False
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreateFunction:
+    """``Session.create_function``."""
+
+    function: Function
+    rebuild: Truth = False
 
 
 @dataclass(frozen=True, kw_only=True)
