@@ -20,6 +20,7 @@ LAYERS = [
     {"executors", "catalog"},
     {"run"},
     {"lake"},
+    {"external_sources"},
     {"profile", "nodes", "promises", "row_keys", "git_state", "demands", "column", "relation", "catalog_queries"},
     {"materialized_views", "attached_relations"},
     {"credentials", "connections"},
@@ -31,6 +32,7 @@ LAYERS = [
     {"preflight"},
     {"again", "ahead"},
     {"taps"},
+    {"external"},
     {"service"},
     {"impl", "dev", "ci", "cli"},
     {"__init__"},
@@ -114,7 +116,7 @@ def test_dbt_is_not_imported_below_its_own_side() -> None:
         "dev",
         "ci",
     }
-    dbt_side |= {"attached_relations"}
+    dbt_side |= {"attached_relations", "cloning", "target_type", "external"}
     for path in modules():
         if own_part(path) in dbt_side:
             continue

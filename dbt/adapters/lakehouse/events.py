@@ -65,6 +65,8 @@ class Invocation:
         self._said = " ".join(("dbt", *_command_words()))
         # At once, so that git has answered when the first node writes.
         self._git = self._git_state() if self._command in _WRITING else None
+        self.exported: dict[str, str] = {}
+        self.when_published: Callable[[Run], None] | None = None
         self._batches_done: frozenset[str] = frozenset()
         self._again: tuple[str, ...] = ()
         self._refused_before = False
@@ -262,6 +264,8 @@ class Invocation:
             logger.info(f"Published to branch {target} as commit {commit.id[:8]}")
         elif run.branch is not None and run.request.publish is PublishMode.MANUAL:
             logger.info(f"Left on branch {run.branch}; `lakehouse merge {run.branch} --into {target}` publishes it")
+        if self.when_published is not None:
+            self.when_published(run)
 
     def abandon(self, reason: str) -> None:
         """End the run as abandoned, if it has not ended."""
@@ -280,6 +284,7 @@ class Invocation:
             self._command = None
             self._run = None
             self._nodes = {}
+            self.exported = {}
 
     def forget(self) -> None:
         """Outside of a command: start over with the next statement, since the lake was closed."""

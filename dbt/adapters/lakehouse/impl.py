@@ -28,13 +28,23 @@ from dbt_common.events.event_manager_client import add_callback_to_manager
 from dbt_common.events.functions import fire_event
 from dbt_common.exceptions import CompilationError, DbtRuntimeError
 
-from dbt.adapters.lakehouse import attached_relations, catalog_queries, demands, materialized_views, nodes, promises, taps
+from dbt.adapters.lakehouse import (
+    attached_relations,
+    catalog_queries,
+    demands,
+    external_sources,
+    materialized_views,
+    nodes,
+    promises,
+    taps,
+)
 from dbt.adapters.lakehouse.catalog.model import TableEntry, ViewEntry, kind_of
 from dbt.adapters.lakehouse.column import LakehouseColumn
 from dbt.adapters.lakehouse.connections import LakehouseConnectionManager, ReusedResponse, dbt_errors
 from dbt.adapters.lakehouse.credentials import LakehouseCredentials
 from dbt.adapters.lakehouse.errors import ConfigError
 from dbt.adapters.lakehouse.events import Invocation
+from dbt.adapters.lakehouse.external import ExternalModels
 from dbt.adapters.lakehouse.freshness import MetadataFreshness
 from dbt.adapters.lakehouse.jobs.job import PythonNeeds
 from dbt.adapters.lakehouse.lake.base import Build, Built, Lake, LogLine, Name, Progress, PythonSource, Session
@@ -57,7 +67,7 @@ _SNAPSHOT_MACROS = re.compile(
 )
 
 
-class LakehouseAdapter(MetadataFreshness, SQLAdapter):
+class LakehouseAdapter(ExternalModels, MetadataFreshness, SQLAdapter):
     """dbt's adapter for ``type: lakehouse``."""
 
     ConnectionManager = LakehouseConnectionManager
@@ -95,6 +105,9 @@ class LakehouseAdapter(MetadataFreshness, SQLAdapter):
         add_callback_to_manager(self.invocation.on_event)
         if self.invocation.runs_nodes:
             taps.install(LakehouseAdapter)
+        if (self.credentials.warehouse or "s3:").partition(":")[0] != "s3":
+            # What another process left is looked for where that costs nothing; else by runs with such models alone.
+            self.invocation.when_published = self.finish_exports
 
     # the lake and the run
 
@@ -249,10 +262,11 @@ class LakehouseAdapter(MetadataFreshness, SQLAdapter):
         """Columns of a table from the catalog; of a view, or of a temporary relation, as DuckDB sees it now."""
         with dbt_errors():
             session = self._session()
-            entry = session.lookup(self._name(relation)) if relation.schema else None
+            in_lake = relation.schema and getattr(relation, "external", None) is None
+            entry = session.lookup(self._name(relation)) if in_lake else None
             if isinstance(entry, TableEntry):
                 return [LakehouseColumn.typed(column.name, column.type) for column in entry.columns]
-            if relation.schema and entry is None:
+            if in_lake and entry is None:
                 return []
             columns = session.describe(f"SELECT * FROM {relation}")
             return [LakehouseColumn.typed(column.name, column.type) for column in columns]
@@ -558,7 +572,7 @@ class LakehouseAdapter(MetadataFreshness, SQLAdapter):
                 rebuild=not self.credentials.reuses(),
                 provenance=_provenance(node),
                 deciding=tuple(deciding) if self._snapshots_as_dbt_does(node) else None,
-                **demands.reuse(node["config"]),
+                **self._reuse(node["config"], node.get("depends_on") or {}),
             )
             return self._respond(self._build(build), "MERGE")
 
@@ -625,7 +639,7 @@ class LakehouseAdapter(MetadataFreshness, SQLAdapter):
                 rebuild=not self.credentials.reuses(),
                 resources=demands.resources(node.config),
                 external_access=demands.flag(node.config, "external_access"),
-                **demands.reuse(node.config),
+                **self._reuse(node.config, node.depends_on.to_dict()),
             )
 
     def _build(self, build: Build) -> Built:
@@ -676,10 +690,17 @@ class LakehouseAdapter(MetadataFreshness, SQLAdapter):
             external_access=demands.flag(node["config"], "external_access"),
             rebuild=full_refresh or not self.credentials.reuses(),
             provenance=_provenance(node),
-            **demands.reuse(node["config"]),
+            **self._reuse(node["config"], node.get("depends_on") or {}),
             **nodes.layout(node),
             **nodes.docs(node),
         )
+
+    def _reuse(self, config: Mapping[str, Any], depends_on: Mapping[str, Any]) -> dict[str, Any]:
+        """What a node says of its reuse, with the files that it reads as sources."""
+        said, known = demands.reuse(config), self.get_macro_resolver()
+        names = depends_on.get("nodes") or ()
+        files = external_sources.read_by(names, getattr(known, "nodes", {}), getattr(known, "sources", {}))
+        return {**said, "files": (*said["files"], *(file for file in files if file not in said["files"]))}
 
     def _commented(self, sql: str) -> str:
         return str(self.connections._add_query_comment(sql))

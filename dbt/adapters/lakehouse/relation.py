@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from dbt.adapters.base.relation import BaseRelation
-from dbt.adapters.contracts.relation import RelationType
+from dbt.adapters.contracts.relation import HasQuoting, RelationConfig, RelationType
+from dbt_common.exceptions import CompilationError
 
+from dbt.adapters.lakehouse import external_sources
 from dbt.adapters.lakehouse.catalog.model import Entry, kind_of
+from dbt.adapters.lakehouse.errors import ConfigError
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LakehouseRelation(BaseRelation):
-    """A table or view of the lake."""
+    """A table or view of the lake; or, with ``external``, what stands for a source's files in SQL."""
 
     require_alias: bool = False
+    external: str | None = None
+
+    @classmethod
+    def create_from(cls, quoting: HasQuoting, relation_config: RelationConfig, **kwargs: Any) -> LakehouseRelation:
+        """As in dbt; a source that is a file is known by its location."""
+        if relation_config.resource_type == "source" and "external" not in kwargs:
+            try:
+                kwargs["external"] = external_sources.rendered(relation_config)
+            except ConfigError as error:
+                raise CompilationError(str(error)) from error
+        return super().create_from(quoting, relation_config, **kwargs)
+
+    def render(self) -> str:
+        """The name in SQL, or what stands for it."""
+        return self.external or super().render()
 
     @classmethod
     def of(cls, database: str, entry: Entry) -> LakehouseRelation:

@@ -30,7 +30,7 @@ def register(connection: duckdb.DuckDBPyConnection, filesystems: Iterable[Mappin
         options = dict(spec)
         name = str(options.pop("fs"))
         try:
-            import fsspec
+            import fsspec  # type: ignore[import-untyped] # it ships no types
 
             connection.register_filesystem(fsspec.filesystem(name, **options))
         except Exception as error:  # fsspec's file systems raise what they like

@@ -184,7 +184,7 @@ class _Sweep:
         return uri in self._live.files or uri in self._waiting or folder in self._closed
 
     def _note_foreign(self, path: str) -> None:
-        if _is_database(path):
+        if _is_database(path) or path.startswith(".exports/"):
             return
         self._foreign_files += 1
         if len(self._foreign) < _FOREIGN_TOLD:

@@ -183,13 +183,7 @@
   {{ return({'relations': []}) }}
 {% endmaterialization %}
 
-{#- dbt-duckdb has these two; what they make lives outside of the lake, where no branch holds it. -#}
-{% materialization external, adapter='lakehouse', supported_languages=['sql', 'python'] %}
-  {{ exceptions.raise_compiler_error(
-       "materialized='external' writes a file outside of the lake, which a branch cannot hold; use 'table': its files are "
-       ~ "Iceberg, which other engines read too") }}
-{% endmaterialization %}
-
+{#- dbt-duckdb has this one. -#}
 {% materialization table_function, adapter='lakehouse' %}
   {{ exceptions.raise_compiler_error(
        "materialized='table_function' makes a macro in a DuckDB database, and the lake keeps none; use 'view'") }}
