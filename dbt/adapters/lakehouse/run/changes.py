@@ -22,8 +22,9 @@ from dbt.adapters.lakehouse.catalog.model import (
 )
 from dbt.adapters.lakehouse.errors import NotInLake, SqlError
 from dbt.adapters.lakehouse.jobs.engine import quote
+from dbt.adapters.lakehouse.jobs.function import SUFFIX
 from dbt.adapters.lakehouse.jobs.job import Alter, Alteration, Create, Edit, Input, Query
-from dbt.adapters.lakehouse.run import grants, materialized, reuse
+from dbt.adapters.lakehouse.run import functions, grants, materialized, reuse
 from dbt.adapters.lakehouse.run.alterations import Retype, is_done, parse_alteration
 from dbt.adapters.lakehouse.run.attached import refuse
 from dbt.adapters.lakehouse.run.statements import Kind, Reference, Statement, is_volatile
@@ -47,6 +48,12 @@ def apply(session: RunSession, statement: Statement) -> Result:
     if name is not None and name.schema.lower() in session.by_hand and not session.state.has_schema(name.schema):
         # ``other.t`` after ``ATTACH … AS other`` is a table of that database, as it is in DuckDB.
         name = None
+    if name is not None and statement.kind is Kind.DROP_FUNCTION:
+        name = dataclasses.replace(name, name=name.name + SUFFIX)
+        if session.state.get(name) is None:
+            name = None  # a macro of the session, if anything
+    elif name is not None:
+        functions.refuse_name(name)
     if name is None:
         answer = session.submit(Query(sql=statement.sql), session.inputs(statement.sql))
         _remember_temporary(session, statement)
@@ -158,6 +165,8 @@ def _concerned(session: RunSession, statement: Statement, table: TableEntry) -> 
     if statement.kind is Kind.INSERT:
         return (None if _reads_itself(session, statement, table) else "false"), alias
     if statement.where is None or is_volatile(statement.where) or _reads_itself(session, statement, table):
+        return None, alias
+    if session.planner.calls(f"SELECT {statement.where}"):
         return None, alias
     # A condition that names columns in a way that only works on the table's own name falls back to all rows.
     probe = f"SELECT 1 FROM {_dotted(session, table)} AS {quote(alias)} WHERE {statement.where}"
@@ -345,7 +354,12 @@ def _renamed(statement: Statement) -> str:
     return f"SELECT * FROM ({statement.body}) AS renamed({statement.columns})"
 
 
-_DROPPED = {Kind.DROP_TABLE: "table", Kind.DROP_VIEW: "view", Kind.DROP_MATERIALIZED: "materialized_view"}
+_DROPPED = {
+    Kind.DROP_TABLE: "table",
+    Kind.DROP_VIEW: "view",
+    Kind.DROP_MATERIALIZED: "materialized_view",
+    Kind.DROP_FUNCTION: "function",
+}
 
 
 def _drop(session: RunSession, statement: Statement, name: Name) -> Result:
@@ -423,6 +437,7 @@ def _rewrite(session: RunSession, statement: Statement, name: Name, table: Table
 
 def _rename(session: RunSession, statement: Statement, name: Name, current: Entry, to: str) -> Result:
     target = Name(database=name.database, schema=name.schema, name=to)
+    functions.refuse_name(target)
     if session.state.get(target) is not None and Key(name.schema, to) != Key(name.schema, name.name):
         raise SqlError(f"{target} exists already; drop it first")
     assert not isinstance(current, SchemaEntry)
@@ -491,6 +506,7 @@ _HANDLERS: dict[Kind, Callable[[RunSession, Statement, Name], Result]] = {
     Kind.DROP_MATERIALIZED: _drop,
     Kind.REFRESH: _refresh,
     Kind.DROP_SCHEMA: _drop_schema,
+    Kind.DROP_FUNCTION: _drop,
     Kind.ALTER: _alter,
     Kind.COMMENT: _comment,
 }

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from dbt.adapters.lakehouse.catalog.model import Entry, Key, TableEntry, ViewEntry, identity
+from dbt.adapters.lakehouse.catalog.model import Entry, FunctionEntry, Key, TableEntry, ViewEntry, identity
 from dbt.adapters.lakehouse.jobs.secrets import is_secret
-from dbt.adapters.lakehouse.run import attached, calls, files, python_parts
+from dbt.adapters.lakehouse.run import attached, calls, files, functions, python_parts
 from dbt.adapters.lakehouse.run.calls import Called, Functions, Macro, Nature
 from dbt.adapters.lakehouse.run.files import Declared
 from dbt.adapters.lakehouse.run.normal import Normal, normal
-from dbt.adapters.lakehouse.run.statements import Reference, parser
+from dbt.adapters.lakehouse.run.statements import Reference, parser, reads
 from dbt.adapters.lakehouse.run.values import Build, Name
 
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ class _Work:
 
     def read(self, sql: str) -> Normal:
         """A statement in normal form; what it reads and calls is taken down."""
-        found = normal(sql, self._label)
+        found = normal(sql, self._label, self._function)
         self._check(found)
         return found
 
@@ -260,6 +260,8 @@ class _Work:
             self._called(called)
         for name in self._names_in(text) & self._macros.keys():
             self._use_macro(name, set())
+        for reference in reads(text).functions:
+            self._function(reference)
 
     @staticmethod
     def _names_in(text: str) -> set[str]:
@@ -362,6 +364,47 @@ class _Work:
         session = self._session
         worker = calls.remembered((session.settings.warehouse, *session.settings.extensions), session.functions)
         return worker.scalar(name) if of.__name__ == "scalar" else worker.table(name)
+
+    def _function(self, reference: Reference) -> str | None:
+        """The label of a function of the lake that is called; what it gives is taken down."""
+        found = self._session.planner.function(reference)
+        if found is None:
+            return None
+        database, entry = found
+        place = (database.lower(), *_folded(entry))
+        if place not in self._labels:
+            same = sum(other[2] == place[2] for other in self._labels)
+            label = place[2] if not same else f"{place[2]}#{same + 1}"
+            self._labels[place] = label
+            self.parts[f"function {label}"] = self._gives(database, entry, place)
+        return self._labels[place]
+
+    def _gives(self, database: str, entry: FunctionEntry, place: tuple[str, str, str]) -> str:
+        """What a function gives, as one value."""
+        if place in self._above:
+            return "itself"
+        made = self._session.planner.definition(database, entry)
+        # Who calls it deterministic vouches for it.
+        inner = _Work(self._session, "always" if made.volatility == "deterministic" else self._reuse)
+        inner.declared = self.declared
+        inner._above = [*self._above, place]
+        inner.put("kind", [made.language, made.type, made.entry_point])
+        for number, signature in enumerate(made.signatures):
+            arguments = [[one.name.lower(), one.type, one.default] for one in signature.arguments]
+            inner.put(f"signature {number}", [arguments, signature.returns])
+        for number, text in enumerate(functions.texts(made)):
+            inner.put(f"code {number}", inner.read(text).text)
+        if made.language == "python":
+            source = functions.source(made)
+            known = python_parts.look_at(source, "\0")
+            inner.put("python", python_parts.normal(source.code))
+            inner.parts.update(known.parts)
+            if inner._reuse == "auto":
+                inner.obstacles.extend((*known.obstacles, *known.time))
+        if made.volatility == "non-deterministic" or (made.volatility == "stable" and made.language == "python"):
+            inner._not(f"it is {made.volatility}")
+        self.obstacles.extend(f"{why} (in function {entry.schema}.{functions.called(entry.name)})" for why in inner.obstacles)
+        return f"function:{Fingerprint(parts=inner.parts).id}"
 
     # relations
 

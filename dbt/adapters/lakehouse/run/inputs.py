@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from dbt.adapters.lakehouse.catalog.model import Entry, Key, SchemaEntry, TableEntry, ViewEntry
+from dbt.adapters.lakehouse.catalog.model import Entry, FunctionEntry, Key, TableEntry, ViewEntry
 from dbt.adapters.lakehouse.errors import SqlError
+from dbt.adapters.lakehouse.jobs.function import Definition
 from dbt.adapters.lakehouse.jobs.job import Input
-from dbt.adapters.lakehouse.run import beneath
+from dbt.adapters.lakehouse.run import beneath, functions
 from dbt.adapters.lakehouse.run.state import State
-from dbt.adapters.lakehouse.run.statements import Reference, reads, requalify
+from dbt.adapters.lakehouse.run.statements import Reads, Reference, reads, requalify
 from dbt.adapters.lakehouse.run.tokens import tokenize
 from dbt.adapters.lakehouse.run.values import Name
-
 
 _BY_NAME = re.compile(r"(postgres|mysql|sqlite)_(query|execute|attach)|\bquery_table\b", re.IGNORECASE)
 """Functions that are told of a database in a text."""
@@ -63,7 +63,7 @@ class InputPlanner:
                 catalogs.add(self._database)
             if seen.catalog or _BY_NAME.search(text):
                 self._mentioned(text, found)
-            self._collect(seen.relations, found)
+            self._collect(seen, found)
         for database in catalogs:
             self._mirror(database, found)
         beneath.refuse_named(texts, self._hidden)
@@ -73,7 +73,7 @@ class InputPlanner:
         """Content ids of what the inputs are in the session's own state, by key: provenance."""
         known: dict[str, str] = {}
         for item in inputs:
-            if item.metadata_location is None and item.sql is None:
+            if item.metadata_location is None and item.sql is None and item.function is None:
                 continue  # of which only the columns were asked for (``information_schema``)
             snapshot = self._state.snapshot(item.database)
             content = snapshot.content(Key(item.schema, item.name)) if snapshot is not None else None
@@ -82,9 +82,20 @@ class InputPlanner:
                 known[f"{item.schema}.{item.name}{suffix}"] = content
         return known
 
-    def _collect(self, references: Iterable[Reference], found: dict[tuple[str, str, str], Input]) -> None:
+    def function(self, reference: Reference) -> tuple[str, FunctionEntry] | None:
+        """The function of the lake that a call means, with the database that it is of; None if it is none of the lake."""
+        return functions.find(self._state, reference, self._database, self._default_schema)
+
+    def calls(self, sql: str) -> bool:
+        """Whether a statement calls a function of the lake."""
+        return any(self.function(reference) is not None for reference in reads(sql).functions)
+
+    def _collect(self, seen: Reads, found: dict[tuple[str, str, str], Input]) -> None:
         # In a fixed order, so that the same SQL gives the same job.
-        for reference in sorted(references, key=lambda r: (r.database, r.schema, r.name)):
+        for reference in _sorted(seen.functions):
+            if (function := self.function(reference)) is not None:
+                self._add(*function, found)
+        for reference in _sorted(seen.relations):
             if (alias := self.attached(reference)) is not None:
                 schema = reference.schema if reference.database else ""
                 place = (alias.lower(), schema.lower(), reference.name.lower())
@@ -105,7 +116,7 @@ class InputPlanner:
             return
         if place in self._above:
             raise SqlError(
-                f"view {entry.schema}.{entry.name} reads itself, through {' and '.join(map('.'.join, self._above))}"
+                f"{entry.kind} {entry.schema}.{entry.name} reads itself, through {' and '.join(map('.'.join, self._above))}"
             )
         database = self._database if self._state.is_own(database) else database
         if isinstance(entry, TableEntry):
@@ -116,14 +127,43 @@ class InputPlanner:
             sql = self.body(database, entry)
             self._above.append(place)
             try:
-                self._collect(reads(sql).relations, found)
+                self._collect(reads(sql), found)
             finally:
                 self._above.pop()
             found[place] = Input(database=database, schema=entry.schema, name=entry.name, sql=sql, is_view=True)
+        elif isinstance(entry, FunctionEntry):
+            definition = self.definition(database, entry)
+            self._above.append(place)
+            try:
+                for text in functions.texts(definition):
+                    self._collect(reads(text), found)
+            finally:
+                self._above.pop()
+            found[place] = Input(database=database, schema=entry.schema, name=entry.name, function=definition)
 
     def body(self, database: str, view: ViewEntry) -> str:
         """The query of a view as it reads here: one at another ref reads what stood at that ref."""
-        return view.sql if self._state.is_own(database) else requalify(view.sql, self._at(database))
+        return self._there(database)(view.sql)
+
+    def definition(self, database: str, function: FunctionEntry) -> Definition:
+        """A function as it reads here: one at another ref reads what stood at that ref."""
+        return functions.at(function.definition, self._there(database))
+
+    def _there(self, database: str) -> Callable[[str], str]:
+        """What a SELECT that was written for a state of the lake is here."""
+        if self._state.is_own(database):
+            return lambda sql: sql
+        return lambda sql: requalify(sql, self._at(database), self._function_at(database))
+
+    def _function_at(self, database: str) -> Callable[[Reference], tuple[str, str, str] | None]:
+        def rename(reference: Reference) -> tuple[str, str, str] | None:
+            if reference.database and not self._state.is_own(reference.database):
+                return None
+            there = Reference(schema=reference.schema, name=reference.name)
+            found = functions.find(self._state, there, database, self._default_schema)
+            return None if found is None else (database, found[1].schema, functions.called(found[1].name))
+
+        return rename
 
     def _at(self, database: str) -> Callable[[Reference], tuple[str, str, str] | None]:
         def rename(reference: Reference) -> tuple[str, str, str] | None:
@@ -144,7 +184,7 @@ class InputPlanner:
         snapshot = self._state.snapshot(database)
         for entry in snapshot.all() if snapshot is not None else ():
             place = (database.lower(), entry.schema.lower(), entry.name.lower())
-            if not isinstance(entry, SchemaEntry) and place not in found:
+            if isinstance(entry, TableEntry | ViewEntry) and place not in found:
                 found[place] = Input(
                     database=database,
                     schema=entry.schema,
@@ -152,3 +192,7 @@ class InputPlanner:
                     columns=entry.columns,
                     is_view=isinstance(entry, ViewEntry),
                 )
+
+
+def _sorted(references: Iterable[Reference]) -> list[Reference]:
+    return sorted(references, key=lambda r: (r.database, r.schema, r.name))

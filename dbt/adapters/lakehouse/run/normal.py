@@ -38,17 +38,21 @@ class Normal:
 Label = Callable[[Reference], str | None]
 
 
-def normal(sql: str, label: Label) -> Normal:
-    """A statement in normal form; ``label`` names a relation of the lake, and answers None for any other."""
+def normal(sql: str, label: Label, function: Label = lambda _: None) -> Normal:
+    """A statement in normal form; ``label`` names a relation of the lake, and answers None for any other.
+
+    So does ``function`` for what is called.
+    """
     tree = syntax_tree(sql)
     if tree.get("error"):
-        return _by_tokens(sql, label)
+        return _by_tokens(sql, label, function)
     found = Normal(text="", asks_catalog=reads(sql).catalog)
     nodes = list(walk(tree))
     ctes = {str(item["key"]).lower() for node in nodes for item in (node.get("cte_map") or {}).get("map", ())}
     for node in nodes:
         node.pop("query_location", None)
-        _look_at(node, found, ctes, label)
+        if not (node.get("function_name") and _of_lake(node, function)):
+            _look_at(node, found, ctes, label)
     found.text = json.dumps(tree["statements"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return found
 
@@ -66,6 +70,15 @@ def _look_at(node: dict[str, Any], found: Normal, ctes: set[str], label: Label) 
         case "COLUMN_REF":
             _column(node, found, label)
     found.samples = found.samples or bool(node.get("sample"))
+
+
+def _of_lake(node: dict[str, Any], function: Label) -> bool:
+    """Whether this is a call of a function of the lake, which is named by its label then."""
+    schema, name = node.get("schema", ""), node["function_name"]
+    named = function(Reference(database=node.get("catalog", ""), schema=schema, name=name))
+    if named is not None:
+        node.update(catalog="", schema="", function_name="", lake_function=named)
+    return named is not None
 
 
 def _is_difference(node: dict[str, Any]) -> bool:
@@ -103,11 +116,13 @@ def _column(node: dict[str, Any], found: Normal, label: Label) -> None:
         node["column_names"] = [{"lake": named}, *names[2:]]
 
 
-def _by_tokens(sql: str, label: Label) -> Normal:
+def _by_tokens(sql: str, label: Label, function: Label) -> Normal:
     seen = reads(sql)
     tokens = tokenize(sql)
     for reference in sorted(seen.relations, key=lambda r: (r.database, r.schema, r.name)):
         label(reference)
+    for reference in sorted(seen.functions, key=lambda r: (r.database, r.schema, r.name)):
+        function(reference)
     found = Normal(
         text=json.dumps([token.text for token in tokens], ensure_ascii=False),
         exact=False,

@@ -34,7 +34,17 @@ from dbt.adapters.lakehouse.jobs.job import (
     Query,
     Watch,
 )
-from dbt.adapters.lakehouse.run import batches, beneath, changes, fingerprint, grants, materialized, recipe, reuse
+from dbt.adapters.lakehouse.run import (
+    batches,
+    beneath,
+    changes,
+    fingerprint,
+    functions,
+    grants,
+    materialized,
+    recipe,
+    reuse,
+)
 from dbt.adapters.lakehouse.run.asked import asked
 from dbt.adapters.lakehouse.run.attached import named, refuse
 from dbt.adapters.lakehouse.run.calls import FUNCTIONS_SQL, Row
@@ -47,6 +57,7 @@ from dbt.adapters.lakehouse.run.values import (
     Build,
     Built,
     Draft,
+    Function,
     Looked,
     Name,
     PythonSource,
@@ -435,6 +446,10 @@ class RunSession:
             run.commit(puts, f"Create view {key}", provenance, seen=seen)
         return Built(entry=entry)
 
+    def create_function(self, function: Function, *, rebuild: bool = False) -> Built:
+        """See ``lake.base.Session``."""
+        return functions.create(self, function, rebuild=rebuild)
+
     def same_view(
         self, name: Name, sql: str, node: str | None, comment: str | None, more: dict[str, Any]
     ) -> ViewEntry | None:
@@ -522,8 +537,9 @@ class RunSession:
 
     def reads_hidden(self, sql: str) -> bool:
         """Whether a statement may read relations that it does not name: through a view, a macro, or ``query(…)``."""
-        if any(item.is_view for item in self.planner.inputs(sql)):
-            return True
+        for item in self.planner.inputs(sql):
+            if item.is_view or (item.function is not None and functions.reads_relations(item.function)):
+                return True
         return hides_reads(sql, self.run.definitions if self.run is not None else ())
 
     def as_input(self, table: TableEntry) -> Input:
@@ -680,6 +696,7 @@ def _check_name(name: Name) -> None:
             raise ConfigError(
                 f"{str(name)!r} is no name of a table or view: each part of it needs characters, and none of them null"
             )
+    functions.refuse_name(name)
 
 
 def _refuse(kind: Kind) -> None:

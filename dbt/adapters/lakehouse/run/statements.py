@@ -17,7 +17,7 @@ import duckdb
 
 from dbt.adapters.lakehouse.jobs.engine import quote
 from dbt.adapters.lakehouse.run.syntax import in_one_form
-from dbt.adapters.lakehouse.run.tokens import Token, cut, name_chains, tokenize
+from dbt.adapters.lakehouse.run.tokens import Token, called_chains, cut, name_chains, tokenize
 
 
 class Kind(enum.Enum):
@@ -41,6 +41,7 @@ class Kind(enum.Enum):
     DROP_MATERIALIZED = enum.auto()
     REFRESH = enum.auto()
     DROP_SCHEMA = enum.auto()
+    DROP_FUNCTION = enum.auto()
     ALTER = enum.auto()
     COMMENT = enum.auto()
     TRANSACTION = enum.auto()
@@ -287,7 +288,12 @@ def _parse_create(reader: _Reader) -> Statement:
 
 def _parse_drop(reader: _Reader) -> Statement:
     reader.at += 1
-    kinds = {"table": Kind.DROP_TABLE, "view": Kind.DROP_VIEW, "schema": Kind.DROP_SCHEMA}
+    kinds = {
+        "table": Kind.DROP_TABLE,
+        "view": Kind.DROP_VIEW,
+        "schema": Kind.DROP_SCHEMA,
+        "function": Kind.DROP_FUNCTION,
+    }
     materialized = reader.word() == "materialized" and reader.word(1) == "view"
     reader.at += materialized
     kind = Kind.DROP_MATERIALIZED if materialized else kinds.get(reader.word())
@@ -399,17 +405,23 @@ def parser() -> duckdb.DuckDBPyConnection:
 class Reads:
     """What a statement may read: relations, and whether it asks for the catalog itself (``information_schema``).
 
-    ``exact`` says that DuckDB's parser named the relations; otherwise they are all names that could be one.
+    ``exact`` says that DuckDB's parser named the relations; otherwise they are all names that could be one. ``functions``
+    are what it calls, DuckDB's own among them.
     """
 
     relations: frozenset[Reference]
     catalog: bool
     exact: bool
+    functions: frozenset[Reference] = frozenset()
 
 
-def requalify(sql: str, rename: Callable[[Reference], tuple[str, str, str] | None]) -> str:
+Rename = Callable[[Reference], tuple[str, str, str] | None]
+
+
+def requalify(sql: str, rename: Rename, rename_function: Rename = lambda _: None) -> str:
     """A SELECT with relations named in full: ``rename`` gives the new name of each, or None to leave it as it stands.
 
+    So does ``rename_function`` of what it calls.
     Names of CTEs are left alone. What DuckDB's parser does not take (PIVOT) is returned as it is.
     """
     tree = syntax_tree(sql)
@@ -433,6 +445,12 @@ def requalify(sql: str, rename: Callable[[Reference], tuple[str, str, str] | Non
             width = bool(reference.database) + bool(reference.schema)
         elif node.get("type") == "COLUMN_REF" and len(node["column_names"]) > 3:
             new, alias, width = rename(Reference.of(tuple(node["column_names"][:3]))), "", 2
+        elif node.get("function_name") and not node.get("is_operator"):
+            reference = _function(node)
+            width, alias = bool(reference.database) + bool(reference.schema), ""
+            last = tokens[first + 2 * width] if first + 2 * width < len(tokens) else tokens[first]
+            # ``x.f()`` calls f with x: then the name does not stand where it seems to.
+            new = rename_function(reference) if last.name.lower() == reference.name.lower() else None
         else:
             continue
         if new is not None:
@@ -485,8 +503,11 @@ def _named(sql: str) -> Reads:
     if tree.get("error"):
         return _guess(sql)
     relations: set[Reference] = set()
+    functions: set[Reference] = set()
     catalog = False
     for node in walk(tree):
+        if node.get("function_name") and not node.get("is_operator"):
+            functions.add(_function(node))
         if node.get("type") == "BASE_TABLE":
             reference = Reference(
                 database=node.get("catalog_name", ""), schema=node.get("schema_name", ""), name=node["table_name"]
@@ -498,15 +519,21 @@ def _named(sql: str) -> Reads:
         elif node.get("type") == "SHOW_REF":
             # SHOW TABLES and its like; DESCRIBE of a relation carries a query, which is walked like any other.
             catalog = catalog or node.get("query") is None
-    return Reads(relations=frozenset(relations), catalog=catalog, exact=True)
+    return Reads(relations=frozenset(relations), catalog=catalog, exact=True, functions=frozenset(functions))
+
+
+def _function(node: dict[str, Any]) -> Reference:
+    return Reference(database=node.get("catalog", ""), schema=node.get("schema", ""), name=node["function_name"])
 
 
 def _guess(sql: str) -> Reads:
-    chains = name_chains(tokenize(sql))
+    tokens = tokenize(sql)
+    chains = name_chains(tokens)
     references = frozenset(Reference.of(chain) for chain in chains)
+    functions = frozenset(Reference.of(chain) for chain in called_chains(tokens))
     words = {part.lower() for chain in chains for part in chain}
     catalog = bool(words & {*_CATALOG_FUNCTIONS, *_CATALOG_SCHEMAS})
-    return Reads(relations=references, catalog=catalog, exact=False)
+    return Reads(relations=references, catalog=catalog, exact=False, functions=functions)
 
 
 def _is_catalog(reference: Reference) -> bool:
