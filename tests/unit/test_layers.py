@@ -22,7 +22,7 @@ LAYERS = [
     {"lake"},
     {"external_sources"},
     {"profile", "nodes", "promises", "row_keys", "git_state", "demands", "column", "relation", "catalog_queries"},
-    {"materialized_views", "attached_relations"},
+    {"materialized_views", "attached_relations", "project_functions"},
     {"credentials", "connections"},
     {"freshness", "catalogs"},
     {"templates"},

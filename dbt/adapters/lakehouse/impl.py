@@ -35,6 +35,7 @@ from dbt.adapters.lakehouse import (
     external_sources,
     materialized_views,
     nodes,
+    project_functions,
     promises,
     taps,
 )
@@ -46,6 +47,7 @@ from dbt.adapters.lakehouse.errors import ConfigError
 from dbt.adapters.lakehouse.events import Invocation
 from dbt.adapters.lakehouse.external import ExternalModels
 from dbt.adapters.lakehouse.freshness import MetadataFreshness
+from dbt.adapters.lakehouse.jobs.function import SUFFIX
 from dbt.adapters.lakehouse.jobs.job import PythonNeeds
 from dbt.adapters.lakehouse.lake.base import Build, Built, Lake, LogLine, Name, Progress, PythonSource, Session
 from dbt.adapters.lakehouse.relation import LakehouseRelation
@@ -256,7 +258,7 @@ class LakehouseAdapter(ExternalModels, MetadataFreshness, SQLAdapter):
             if beside is not None:
                 return beside
             entries = self._session().relations(database, schema_relation.schema)
-        return [LakehouseRelation.of(database, entry) for entry in entries]
+        return [LakehouseRelation.of(database, entry) for entry in project_functions.listed(entries)]
 
     def get_columns_in_relation(self, relation: BaseRelation) -> list[LakehouseColumn]:
         """Columns of a table from the catalog; of a view, or of a temporary relation, as DuckDB sees it now."""
@@ -278,6 +280,7 @@ class LakehouseAdapter(ExternalModels, MetadataFreshness, SQLAdapter):
             session = self._session()
             entry = session.lookup(self._name(relation)) if relation.schema else None
             kind = "TABLE" if entry is None else kind_of(entry).replace("_", " ").upper()
+            kind = "FUNCTION" if relation.type == RelationType.Function else kind
             self.invocation.asked(None)
             session.execute(f"DROP {kind} IF EXISTS {relation} CASCADE")
 
@@ -398,6 +401,20 @@ class LakehouseAdapter(ExternalModels, MetadataFreshness, SQLAdapter):
         """How a node's configuration differs from the materialized view that stands there, for dbt's macros."""
         with dbt_errors():
             return materialized_views.configuration_changes(self._session().lookup(self._name(relation)), node)
+
+    @available.parse(lambda *a, **k: AdapterResponse("OK"))
+    def build_function(self, node: Mapping[str, Any], relation: BaseRelation, statement: str) -> AdapterResponse:
+        """Make or replace a function; ``statement`` is how dbt writes it."""
+        self._log(statement)
+        with dbt_errors():
+            session, name = self._session(), self._name(relation)
+            standing = session.lookup(dataclasses.replace(name, name=name.name + SUFFIX))
+            wish = project_functions.function(node, name, standing, _provenance(node))
+            built = session.create_function(wish, rebuild=not self.credentials.reuses())
+        self.invocation.asked(None)
+        if built.reused is not None:
+            return ReusedResponse.of(built.reused)
+        return AdapterResponse(_message="CREATE FUNCTION", code="CREATE FUNCTION")
 
     @available.parse(lambda *a, **k: AdapterResponse("OK"))
     def build_seed(

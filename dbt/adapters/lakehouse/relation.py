@@ -10,8 +10,9 @@ from dbt.adapters.contracts.relation import HasQuoting, RelationConfig, Relation
 from dbt_common.exceptions import CompilationError
 
 from dbt.adapters.lakehouse import external_sources
-from dbt.adapters.lakehouse.catalog.model import Entry, kind_of
+from dbt.adapters.lakehouse.catalog.model import Entry, FunctionEntry, kind_of
 from dbt.adapters.lakehouse.errors import ConfigError
+from dbt.adapters.lakehouse.jobs.function import called
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -40,6 +41,5 @@ class LakehouseRelation(BaseRelation):
         """The relation of a catalog entry."""
         kind = RelationType(kind_of(entry))
         quoting = {"database": True, "schema": True, "identifier": True}
-        return cls.create(
-            database=database, schema=entry.schema, identifier=entry.name, type=kind, quote_policy=quoting
-        )
+        name = called(entry.name) if isinstance(entry, FunctionEntry) else entry.name
+        return cls.create(database=database, schema=entry.schema, identifier=name, type=kind, quote_policy=quoting)
