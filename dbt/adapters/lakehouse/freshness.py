@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from dbt.adapters.base.meta import available
+from dbt.adapters.base.meta import AdapterMeta, available
 
 from dbt.adapters.lakehouse.attached_relations import is_beside
 from dbt.adapters.lakehouse.catalog.model import ViewEntry
@@ -88,7 +88,7 @@ def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-class MetadataFreshness:
+class MetadataFreshness(metaclass=AdapterMeta):
     """What dbt asks an adapter of freshness; part of ``LakehouseAdapter``."""
 
     if TYPE_CHECKING:
