@@ -4,6 +4,7 @@ ABSTRACT = {
     "caching.test_caching.BaseCachingTest": "has no models; run as BaseCachingLowercaseModel and BaseCachingUppercaseModel",
     "constraints.test_constraints.BaseConstraintsColumnsEqual": "has no models; run for tables, views and incremental models",
     "constraints.test_constraints.BaseContractSqlHeader": "has no models; run for tables and incremental models",
+    "functions.test_udafs.UDAFBase": "has no functions; run as BasicSQLUDAF and BasicPythonUDAF",
     "utils.base_array_utils.BaseArrayUtils": "has no models; run as BaseArrayAppend, BaseArrayConcat and BaseArrayConstruct",
     "utils.base_utils.BaseUtils": "has no models; run as the classes of utils",
     "utils.data_types.base_data_type_macro.BaseDataTypeMacro": "has no models; run as the classes of utils.data_types",
@@ -12,7 +13,6 @@ ABSTRACT = {
 """Bases that the suite itself makes classes of: the class, and what it is run as."""
 
 _JAVASCRIPT = "DuckDB has no JavaScript; functions are written in SQL and Python"
-_GRANTS = "looks for GRANT and REVOKE in the log, and there are none: a lake in one process has no users, and says so"
 
 NOT_APPLICABLE = {
     "functions.test_js_udfs.BasicJSUDF": _JAVASCRIPT,
@@ -23,10 +23,7 @@ NOT_APPLICABLE = {
     "functions.test_js_udfs.JSUDFDefaultArgSupport": _JAVASCRIPT,
     "functions.test_js_udfs.BasicJSAggregateUDF": _JAVASCRIPT,
     "functions.test_js_udfs.JSAggregateUDFVolatilityIgnored": _JAVASCRIPT,
-    "grants.test_incremental_grants.BaseIncrementalGrants": _GRANTS,
-    "grants.test_invalid_grants.BaseInvalidGrants": _GRANTS,
-    "grants.test_seed_grants.BaseSeedGrants": _GRANTS,
-    "grants.test_snapshot_grants.BaseSnapshotGrants": _GRANTS,
+    "functions.test_udfs.PythonUDFNotSupported": "of adapters without functions in Python; run as PythonUDFSupported",
     "python_model.test_spark.BasePySparkTests": "models that make frames of Spark and Koalas, in the session of a Spark cluster",
     "utils.test_current_timestamp.BaseCurrentTimestampNaive": (
         "an adapter runs this one or BaseCurrentTimestampAware, and DuckDB's time has a zone"

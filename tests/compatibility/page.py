@@ -107,9 +107,9 @@ _INTRO = """\
 <!-- Written by `python tests/compatibility/page.py`; `make compatibility` runs the suite for it. -->
 
 How each class of dbt-tests-adapter {suite}, dbt's own tests for adapters, does here (dbt-core {core}, DuckDB {duckdb}). The
-classes run in [tests/functional/adapter](../tests/functional/adapter), one file for each of the suite's modules, as part of
-`make test`, which fails when one comes out otherwise than this page says, and when a release of the suite has a class that
-this page does not know.
+classes run in [tests/functional/adapter](../tests/functional/adapter), as part of `make test`: a file is named for the suite's
+package and module, so `utils.test_concat` is in `test_utils_concat.py`. A class that comes out otherwise than this page says
+fails there, and so does one of a newer suite that this page does not know.
 """
 _CLASSES = """\
 ## Each class

@@ -1,5 +1,6 @@
 """``dbt.tests.adapter.dbt_clone.test_dbt_clone``."""
 
+from dbt.tests.adapter.dbt_clone import test_dbt_clone
 from dbt.tests.adapter.dbt_clone.test_dbt_clone import (
     BaseCloneNotPossible,
     BaseClonePossible,
@@ -13,6 +14,10 @@ class TestClonePossible(BaseClonePossible):
 
 
 class TestCloneNotPossible(BaseCloneNotPossible):
+    pass
+
+
+class TestCloneNotPossibleThenDropped(test_dbt_clone.TestPostgresCloneNotPossible):
     pass
 
 

@@ -21,6 +21,8 @@ def standing(project, relation) -> Entry | None:
 
 
 class Types:
+    """What the suite leaves to each adapter: how a row is inserted, a view refreshed, and a kind of relation told."""
+
     @staticmethod
     def query_relation_type(project, relation) -> str | None:
         entry = standing(project, relation)

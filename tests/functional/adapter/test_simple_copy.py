@@ -14,8 +14,9 @@ class TestEmptyModelsArentRun(EmptyModelsArentRunBase):
 
 
 class TestSimpleCopyUppercase(BaseSimpleCopyUppercase):
+    """The suite's profile names its Postgres server, and a database in mixed case."""
+
     @pytest.fixture(scope="class")
     def dbt_profile_target(self, tmp_path_factory):
-        # The suite names its Postgres server, and a database in mixed case.
         warehouse = tmp_path_factory.mktemp("lake")
         return {"type": "lakehouse", "warehouse": str(warehouse), "database": "lakeMixedCase", "threads": 4}
