@@ -1,7 +1,5 @@
 """dbt's tests of functions as resources."""
 
-import pytest
-from dbt.tests.adapter.functions import files
 from dbt.tests.adapter.functions.test_udafs import BasicPythonUDAF, BasicSQLUDAF, PythonUDAFDefaultArgSupport
 from dbt.tests.adapter.functions.test_udfs import (
     CanFindScalarFunctionRelation,
@@ -18,6 +16,12 @@ from dbt.tests.adapter.functions.test_udfs import (
     StableUDF,
     UDFsBasic,
 )
+
+
+class _Defaults:
+    """The suite asks whether arguments of functions can have default values. They can."""
+
+    expect_default_arg_support = True
 
 
 class TestUDFsBasic(UDFsBasic):
@@ -52,12 +56,12 @@ class TestPythonUDFEntryPointRequired(PythonUDFEntryPointRequired):
     pass
 
 
-class TestSqlUDFDefaultArgSupport(SqlUDFDefaultArgSupport):
-    expect_default_arg_support = True
+class TestSqlUDFDefaultArgSupport(_Defaults, SqlUDFDefaultArgSupport):
+    pass
 
 
-class TestPythonUDFDefaultArgSupport(PythonUDFDefaultArgSupport):
-    expect_default_arg_support = True
+class TestPythonUDFDefaultArgSupport(_Defaults, PythonUDFDefaultArgSupport):
+    pass
 
 
 class TestPythonUDFVolatilitySupport(PythonUDFVolatilitySupport):
@@ -80,5 +84,5 @@ class TestBasicSQLUDAF(BasicSQLUDAF):
     pass
 
 
-class TestPythonUDAFDefaultArgSupport(PythonUDAFDefaultArgSupport):
-    expect_default_arg_support = True
+class TestPythonUDAFDefaultArgSupport(_Defaults, PythonUDAFDefaultArgSupport):
+    pass
