@@ -121,6 +121,20 @@ def check(catalog: SqlCatalog) -> None:
     assert catalog.resolve(f"dev@{main.time.isoformat()}") == main
 
 
+def test_a_catalog_of_the_format_before_functions_is_brought_up_as_it_is(url):
+    with closing(SqlCatalog.open(url)) as catalog:
+        fill(catalog)
+    as_made = described(url)
+    run_sql(url, "UPDATE lakehouse_meta SET value = '3' WHERE name = 'format'")
+    with closing(SqlCatalog.open(url, create=False)) as catalog:
+        check(catalog)
+    assert described(url) == as_made
+    engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.connect() as connection:
+        assert connection.execute(sa.text("SELECT value FROM lakehouse_meta WHERE name = 'format'")).scalar() == "4"
+    engine.dispose()
+
+
 @pytest.mark.parametrize("format_", [1, 2])
 def test_a_catalog_of_an_earlier_format_is_brought_up(url, format_):
     with closing(SqlCatalog.open(url)) as catalog:

@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dbt.adapters.lakehouse.catalog.model import Entry, Key, RunRecord, RunStatus, SchemaEntry, TableEntry, ViewEntry
+from dbt.adapters.lakehouse.catalog.model import Entry, Key, RunRecord, RunStatus, SchemaEntry, TableEntry
 
 PASSED = (RunStatus.PASSED, RunStatus.PUBLISHED)
 """Runs whose commits may travel for their own sake."""
@@ -165,7 +165,7 @@ class Tracer:
 
     def _node(self, content: str | None) -> str | None:
         entry = self._entry(content)
-        return entry.node if isinstance(entry, TableEntry | ViewEntry) else None
+        return None if entry is None or isinstance(entry, SchemaEntry) else entry.node
 
 
 def _reuses(step: Step) -> bool:

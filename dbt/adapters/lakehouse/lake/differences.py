@@ -32,6 +32,7 @@ _DEEPEST = 20
 _CONTEXT = 2
 _HASHED = "sha256:"
 _INPUT = "input "
+_CALCULATED = ("view", "function")
 _QUERY_COMMENT = re.compile(r'\A\s*/\* \{"app": "dbt".*?\} \*/\s*', re.DOTALL)
 _OF_DBT = "# This part is user provided model code"
 _KINDS: Mapping[str, Kind] = {
@@ -148,7 +149,8 @@ class History:
         """What a version was computed from: the content id of each relation, and where it stood. By the relations' names
         alone, if those tell them apart: another schema does not make another input.
 
-        A view is computed when it is read, so that it has what stands there in the state in which it was looked at.
+        A view is computed when it is read, and a function when it is called: they have what stands there in the state in
+        which they were looked at.
         """
         if isinstance(version.entry, SchemaEntry):
             return {}
@@ -156,10 +158,12 @@ class History:
         tables = [_split(name)[1] for name in names]
         found: dict[str, tuple[str, Place]] = {}
         for name, table in zip(names, tables, strict=True):
-            state = name.partition("@")[2] or (version.state if version.entry.kind == "view" else version.commit.id)
+            state = name.partition("@")[2] or (
+                version.state if version.entry.kind in _CALCULATED else version.commit.id
+            )
             place = Place(key=Key(*_split(name)), state=state)
             content = version.entry.inputs[name]
-            if version.entry.kind == "view":
+            if version.entry.kind in _CALCULATED:
                 there = self.at(place)
                 content = content_id(there.entry) if there is not None else ""
             if place.key != version.key:
@@ -354,7 +358,7 @@ def _plain(part: str, was: str | None, now: str | None) -> Iterator[Difference]:
     """A part that is its own text; those that are objects by their keys."""
     first = part.partition(" ")[0]
     kind: Kind = _KINDS.get(part, "configuration")
-    if first == "macro":
+    if first in ("macro", "function"):
         kind = "macro"
     elif first in ("module", "package"):
         kind = "environment"

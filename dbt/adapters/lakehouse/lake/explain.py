@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from dbt.adapters.lakehouse.catalog.base import Catalog
-from dbt.adapters.lakehouse.catalog.model import Key, ReusableResult, RunRecord, TableEntry, ViewEntry
+from dbt.adapters.lakehouse.catalog.model import Key, ReusableResult, RunRecord, ViewEntry
 from dbt.adapters.lakehouse.errors import InvalidRef, LakehouseError, NotInLake
 from dbt.adapters.lakehouse.lake.differences import Comparison, Difference, History, Version, without_comment
 
@@ -338,7 +338,7 @@ def _names_of(catalog: Catalog, node: str, state: str) -> Callable[[Mapping[str,
 
 
 def _made_by(entry: Any) -> str | None:
-    return entry.node if isinstance(entry, TableEntry | ViewEntry) else None
+    return getattr(entry, "node", None)
 
 
 def _is_called(unique_id: str, name: str) -> bool:

@@ -16,6 +16,7 @@ from dbt.adapters.lakehouse.catalog.base import Catalog
 from dbt.adapters.lakehouse.catalog.model import (
     Change,
     Commit,
+    FunctionEntry,
     Key,
     RunRecord,
     RunStatus,
@@ -26,11 +27,13 @@ from dbt.adapters.lakehouse.catalog.model import (
 )
 from dbt.adapters.lakehouse.catalog.refs import short
 from dbt.adapters.lakehouse.errors import ConflictError, JobCancelled, LakehouseError, NotInLake, RefNotFound
+from dbt.adapters.lakehouse.jobs.function import called
 from dbt.adapters.lakehouse.lake.base import Name, Run, Session
 from dbt.adapters.lakehouse.run.recipe import build_of, unpacked, view_of, whole
 from dbt.adapters.lakehouse.run.tokens import tokenize
-from dbt.adapters.lakehouse.run.values import Build, View
+from dbt.adapters.lakehouse.run.values import Build, Function, View
 
+CODE = "it is a function, which is nothing but its code, and was taken as it was"
 DATA = "its rows came from outside of the lake: they are data, not code, and were taken as they were"
 UNKNOWN = "its commit does not say how it was made, so that it was taken as it was"
 STAGED = "its batches were staged by an earlier run, whose code is not known here; they were taken as they were"
@@ -106,7 +109,7 @@ def past(catalog: Catalog, run: str, database: str) -> Past:
         steps += _steps(commit, catalog.changes(commit.id), database)
     if not steps:
         raise NotInLake(f"run {short(record.id)} wrote nothing that could be run again")
-    if all(step.taken for step in steps) and any(step.taken != DATA for step in steps):
+    if all(step.taken for step in steps) and any(step.taken not in (CODE, DATA) for step in steps):
         if record.command in _MOVES:
             raise NotInLake(f"run {short(record.id)} was `{record.command}`, which puts back what others computed")
         raise NotInLake(
@@ -183,6 +186,8 @@ def _steps(commit: Commit, changes: Iterable[Change], database: str) -> Iterator
     elif said.get("mode") == "batches":
         builds = tuple(build_of(one, database) for one in unpacked(said["recipes"])) if "recipes" in said else ()
         yield Step(keys=keys, builds=builds, taken=None if builds else STAGED, **around)
+    elif said.get("mode") == "function":
+        yield Step(keys=keys, taken=CODE, **around)
     else:
         recipe = whole(said)
         yield (_made(keys, recipe, around, database) if recipe else Step(keys=keys, taken=UNKNOWN, **around))
@@ -275,6 +280,12 @@ class Replay:
                 session.execute(f"CREATE OR REPLACE {kind} {_called(here, then)} CLONE {there}")
             elif isinstance(then, ViewEntry):
                 session.create_view(_called(here, then), then.sql, node=then.node, comment=then.comment, rebuild=True)
+            elif isinstance(then, FunctionEntry):
+                name = replace(here, name=called(then.name))
+                function = Function(name=name, definition=then.definition, node=then.node, comment=then.comment)
+                session.create_function(function, rebuild=True)
+            elif isinstance(now, FunctionEntry):
+                session.execute(f"DROP FUNCTION {replace(here, name=called(now.name))}")
             elif now is not None and not isinstance(now, SchemaEntry):
                 session.execute(f"DROP {kind_of(now).replace('_', ' ').upper()} {here}")
 
