@@ -60,7 +60,9 @@ logger = AdapterLogger("Lakehouse")
 
 
 _SNAPSHOT_HELPERS = ("dbt_change_type", "dbt_unique_key")
-_OWN_MATERIALIZATIONS = ("table", "view", "materialized_view", "incremental", "seed", "snapshot", "test", "unit")
+_OWN_MATERIALIZATIONS = frozenset(
+    ("table", "view", "materialized_view", "external", "incremental", "seed", "snapshot", "test", "unit")
+)
 """What the nodes of these create by a statement is the work of their hooks."""
 
 _SNAPSHOT_MACROS = re.compile(

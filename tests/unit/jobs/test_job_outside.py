@@ -10,7 +10,7 @@ import pytest
 
 from dbt.adapters.lakehouse.errors import ConfigError
 from dbt.adapters.lakehouse.jobs.instance import Instance
-from dbt.adapters.lakehouse.jobs.secrets import is_secret, statement
+from dbt.adapters.lakehouse.jobs.secrets import is_secret, s3_secret, statement
 from dbt.adapters.lakehouse.settings import LakeSettings
 
 
@@ -132,3 +132,27 @@ def test_what_duckdb_says_without_any_of_it(tmp_path: Path) -> None:
         assert rows(opened, "FROM duckdb_secrets()") == []
     finally:
         opened.close()
+
+
+def test_the_secret_of_the_longest_scope_is_that_of_a_location_in_s3() -> None:
+    secrets: list[dict[str, Any]] = [
+        {"type": "s3", "key_id": "any", "secret": "x"},
+        {"type": "S3", "KEY_ID": "one", "SECRET": "x", "scope": "s3://one", "endpoint": "minio:9000", "use_ssl": False},
+        {"type": "s3", "key_id": "deep", "secret": "x", "scope": ["s3://two", "s3://one/deep"], "url_style": "path"},
+        {"type": "gcs", "key_id": "gcs", "secret": "x", "scope": "s3://one/deep/er"},
+    ]
+
+    def key(uri: str) -> str | None:
+        found = s3_secret(uri, secrets)
+        return found.access_key_id if found is not None else None
+
+    assert [key(f"s3://{place}") for place in ("other/a", "one/a", "one/deep/er/a", "two/a")] == [
+        "any",
+        "one",
+        "deep",
+        "deep",
+    ]
+    one = s3_secret("s3://one/a", secrets)
+    assert one is not None
+    assert one.url == "http://minio:9000"
+    assert s3_secret("s3://other/a", secrets[1:]) is None

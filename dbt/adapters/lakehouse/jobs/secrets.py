@@ -15,6 +15,8 @@ from dbt.adapters.lakehouse.errors import ConfigError
 if TYPE_CHECKING:
     import duckdb
 
+    from dbt.adapters.lakehouse.storage.s3_options import S3Options
+
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _EXTENSIONS = {
     "s3": "httpfs",
@@ -92,6 +94,41 @@ def make(connection: duckdb.DuckDBPyConnection, secrets: Iterable[Mapping[str, A
                 f"DuckDB refuses secret {number} of the profile, of type {secret['type']} ({kind}); it has the options "
                 f"{', '.join(sorted(map(str, secret)))}: see DuckDB's page on the secrets of that type"
             ) from None
+
+
+def s3_secret(uri: str, secrets: Iterable[Mapping[str, Any]]) -> S3Options | None:
+    """How the secret for a location in S3 says that it is reached: that of the longest scope, as for DuckDB. None if none is."""
+    from dbt.adapters.lakehouse.storage.s3_options import s3_options
+
+    found = [(len(scope), secret) for secret in secrets if (scope := _scope(secret, uri)) is not None]
+    if not found:
+        return None
+    secret = {key.lower(): value for key, value in max(found, key=lambda one: one[0])[1].items() if value is not None}
+    said = {name: str(secret[key]) for key, name in _S3_OPTIONS.items() if key in secret}
+    if "endpoint" in said and "://" not in said["endpoint"] and "use_ssl" in secret:
+        said["use_ssl"] = str(secret["use_ssl"]).lower()
+    if "url_style" in secret:
+        said["path_style"] = "true" if str(secret["url_style"]).lower() == "path" else "false"
+    return s3_options(said)
+
+
+_S3_OPTIONS = {
+    "key_id": "access_key_id",
+    "secret": "secret_access_key",
+    "session_token": "session_token",
+    "region": "region",
+    "endpoint": "endpoint",
+    "profile": "profile",
+}
+
+
+def _scope(secret: Mapping[str, Any], uri: str) -> str | None:
+    """The longest scope of a secret for S3 that a location is in; "" for all of S3, None if it is in none."""
+    if str(secret.get("type", "")).lower() != "s3":
+        return None
+    said = {key.lower(): value for key, value in secret.items()}.get("scope")
+    scopes = [said] if isinstance(said, str) else list(said or [""])
+    return max((scope for scope in map(str, scopes) if uri.startswith(scope)), key=len, default=None)
 
 
 def statement(secret: Mapping[str, Any], number: int) -> str:

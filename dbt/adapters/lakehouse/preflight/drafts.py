@@ -36,6 +36,7 @@ _KINDS: dict[str, Literal["table", "view"]] = {
     "table": "table",
     "incremental": "table",
     "materialized_view": "table",
+    "external": "table",
 }
 _OWN_MERGE = re.compile(r"get_(incremental_)?(delete_insert|microbatch)\w*")
 _LARGEST_SEED = 1 << 20

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from dbt.adapters.lakehouse.errors import LakehouseError
 from dbt.adapters.lakehouse.settings import LakeSettings
@@ -58,7 +59,7 @@ def look(patterns: Iterable[str], settings: LakeSettings, *, external_access: bo
         try:
             if settings.sandbox:
                 _check_allowed(pattern, settings.external_access if external_access else ())
-            said = _remote(pattern) if _OTHER.match(pattern) else _local(pattern)
+            said = _remote(pattern, settings) if _OTHER.match(pattern) else _local(pattern)
         except (OSError, ValueError, LakehouseError) as error:
             obstacles.append(f"the declared file {pattern} cannot be looked at: {error}")
             continue
@@ -119,18 +120,29 @@ def _digest(path: str, size: int, changed: int) -> str:
 # others
 
 
-def _remote(pattern: str) -> dict[str, list[str]]:
+def _remote(pattern: str, settings: LakeSettings) -> dict[str, list[str]]:
     if not _REMOTE.match(pattern):
         raise ValueError("only local files, s3:// and http(s):// are known here")
-    return _in_s3(pattern) if pattern.startswith("s3://") else {pattern: _behind_http(pattern)}
+    return _in_s3(pattern, settings) if pattern.startswith("s3://") else {pattern: _behind_http(pattern)}
 
 
-def _in_s3(pattern: str) -> dict[str, list[str]]:
+def _client(uri: str, settings: LakeSettings) -> Any:
+    """What lists a folder in S3: by the profile's secret for it, as DuckDB reads it, else as the warehouse nearest to it."""
+    from dbt.adapters.lakehouse.jobs.secrets import s3_secret
     from dbt.adapters.lakehouse.storage.places import s3_storage
 
+    secret = s3_secret(uri, settings.secrets)
+    if secret is None or uri.startswith(f"{settings.warehouse}/"):
+        return s3_storage(uri).access.client
+    from dbt.adapters.lakehouse.storage.s3_access import S3Access
+
+    return S3Access(uri, secret).client
+
+
+def _in_s3(pattern: str, settings: LakeSettings) -> dict[str, list[str]]:
     plain = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
     bucket, _, prefix = plain.removeprefix("s3://").partition("/")
-    pages = s3_storage(f"s3://{bucket}/{prefix}").access.client.get_paginator("list_objects_v2")
+    pages = _client(f"s3://{bucket}/{prefix}", settings).get_paginator("list_objects_v2")
     found: dict[str, list[str]] = {}
     try:
         for page in pages.paginate(Bucket=bucket, Prefix=prefix):
