@@ -65,6 +65,9 @@ compatibility: $(STAMP) ## run dbt's adapter suite, and write down in docs/compa
 	LAKEHOUSE_RECORD_OUTCOMES=1 $(BIN)/pytest -n $(WORKERS) tests/functional/adapter
 	$(BIN)/python tests/compatibility/page.py
 
+test-matrix: $(STAMP) ## a part of the suite on other versions of Python, dbt-core and DuckDB; one of them: ARGS="--cell NAME"
+	$(BIN)/python tests/compatibility/matrix.py $(ARGS)
+
 bench: $(STAMP) ## measure beside DuckDB and dbt-duckdb on this machine; one of them: BENCH=tables
 	@for script in tests/benchmarks/bench_$(BENCH).py; do \
 		echo "$$script"; $(BIN)/python "$$script" $(ARGS) || exit 1; \
@@ -83,6 +86,6 @@ format: $(STAMP) ## let ruff put the code in order
 	$(BIN)/ruff format .
 
 clean: ## remove the environment and everything that can be made again
-	rm -rf $(VENV) $(NEWER) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(NEWER) .venv-matrix demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	rm -rf sample_project/lake sample_project/raw sample_project/target sample_project/logs
 	find dbt tests sample_project -type d -name __pycache__ -prune -exec rm -rf {} +
