@@ -291,6 +291,8 @@ class Sources:
         }
         project = [getattr(self._config, name, None) for name in ("project_name", "dispatch", "quoting", "flags")]
         versions = [dbt.version.__version__, version]
+        # What ``adapter.type()`` says.
+        project.append(getattr(self._config.credentials, "target_type", None))
         return _hash([versions, flags, project, used, sorted(self._macro_hash(key) for key in shaping)])
 
 

@@ -20,6 +20,7 @@ from dbt.adapters.lakehouse.settings import (
     PublishMode,
     ServiceSettings,
 )
+from dbt.adapters.lakehouse.target_type import install as say_target_type
 
 
 @dataclass
@@ -55,6 +56,12 @@ class LakehouseCredentials(Credentials):
     external_root: str = "."
     external_branch: str | None = None
 
+    state_ref: str | None = None
+    target_type: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.target_type is not None:
+            say_target_type()
     @classmethod
     def __pre_deserialize__(cls, data: dict[Any, Any]) -> dict[Any, Any]:
         data = super().__pre_deserialize__(data)  # type: ignore[no-untyped-call]
@@ -76,7 +83,7 @@ class LakehouseCredentials(Credentials):
 
     def _connection_keys(self) -> tuple[str, ...]:
         where = ("service", "warehouse", "catalog", "database", "schema", "branch", "from_branch", "publish")
-        return (*where, "external_root")
+        return (*where, "external_root", "target_type")
 
     def as_profile(self) -> dict[str, Any]:
         """The output as it stands in ``profiles.yml``."""
@@ -100,6 +107,10 @@ class LakehouseCredentials(Credentials):
         return profile.from_branch(self.as_profile())
 
     def publish_mode(self) -> PublishMode:
+    def state_at(self) -> str | None:
+        """The ref at which the relations of ``--state`` stand; None: on the target's branch, as all others."""
+        return profile.state_ref(self.as_profile())
+
         """When results become visible."""
         return profile.publish_mode(self.as_profile())
 

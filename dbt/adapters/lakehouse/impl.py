@@ -31,6 +31,7 @@ from dbt_common.exceptions import CompilationError, DbtRuntimeError
 from dbt.adapters.lakehouse import (
     attached_relations,
     catalog_queries,
+    cloning,
     demands,
     external_sources,
     materialized_views,
@@ -736,6 +737,13 @@ class LakehouseAdapter(ExternalModels, MetadataFreshness, SQLAdapter):
             database=parsed_model.get("database") or self._database,
             schema=parsed_model["schema"],
             identifier=parsed_model["alias"],
+    @available.parse(lambda *a, **k: None)
+    def clone_source(self, relation: BaseRelation) -> BaseRelation:
+        """What ``dbt clone`` makes a clone of: what stands at a relation of the state that ``--state`` names."""
+        with dbt_errors():
+            branch = self.credentials.target_branch()
+            return cloning.source(self._session(), relation, database=self._database, branch=branch)
+
             type=RelationType.Table,
         )
         response: AdapterResponse = self.build_table(parsed_model, relation, compiled_code)

@@ -149,6 +149,18 @@ def from_branch(profile: Mapping[str, Any]) -> str:
 def publish_mode(profile: Mapping[str, Any]) -> PublishMode:
     """When what a run wrote becomes visible; LAKEHOUSE_PUBLISH says otherwise for one command."""
     told = os.environ.get("LAKEHOUSE_PUBLISH")
+def state_ref(profile: Mapping[str, Any]) -> str | None:
+    """The ref at which the relations of ``--state`` are read; LAKEHOUSE_STATE_REF names one for one command."""
+    told = os.environ.get("LAKEHOUSE_STATE_REF")
+    if not told:
+        return profile.get("state_ref")
+    try:
+        parse(told)
+    except InvalidRef as error:
+        raise ConfigError(f"LAKEHOUSE_STATE_REF is {told!r}: {error}; name a branch, a tag or a commit") from error
+    return told
+
+
     mode = told or profile.get("publish", PublishMode.ON_SUCCESS)
     if told and told not in [mode.value for mode in PublishMode]:
         raise ConfigError(
@@ -429,6 +441,10 @@ _GUARDS: tuple[Allowed, ...] = get_args(Allowed)
 
 
 def _allow(key: str, value: object) -> None:
+def _target_type(key: str, value: object) -> None:
+    _one_of(key, value, ["lakehouse", "duckdb"])
+
+
     for name in value if isinstance(value, list | tuple) else [value]:
         _one_of(key, name, list(_GUARDS))
 
@@ -543,3 +559,5 @@ _CHECKS: dict[str, Callable[[str, object], object]] = {
     "external_root": _text,
     "external_branch": _branch,
 }
+    "state_ref": _from_branch,
+    "target_type": _target_type,

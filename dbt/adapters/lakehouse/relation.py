@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,13 +25,30 @@ class LakehouseRelation(BaseRelation):
 
     @classmethod
     def create_from(cls, quoting: HasQuoting, relation_config: RelationConfig, **kwargs: Any) -> LakehouseRelation:
-        """As in dbt; a source that is a file is known by its location."""
+        """As in dbt; a source that is a file is known by its location, and a relation of ``--state`` by where it stands."""
         if relation_config.resource_type == "source" and "external" not in kwargs:
             try:
                 kwargs["external"] = external_sources.rendered(relation_config)
             except ConfigError as error:
                 raise CompilationError(str(error)) from error
-        return super().create_from(quoting, relation_config, **kwargs)
+        relation = super().create_from(quoting, relation_config, **kwargs)
+        return relation._at_state(quoting) if type(relation_config).__name__ == "DeferRelation" else relation
+
+    def _at_state(self, config: Any) -> LakehouseRelation:
+        """What stands at the profile's ``state_ref``, where this is a relation of a state that was named with ``--state``."""
+        credentials: Any = getattr(config, "credentials", None)
+        if credentials is None or (self.database or "").lower() != credentials.database.lower():
+            return self
+        try:
+            ref = credentials.state_at()
+        except ConfigError as error:
+            raise CompilationError(str(error)) from error
+        if ref is None:
+            return self
+        quoted = dataclasses.replace(self.quote_policy, database=True)
+        return dataclasses.replace(
+            self, path=dataclasses.replace(self.path, database=f"{self.database}@{ref}"), quote_policy=quoted
+        )
 
     def render(self) -> str:
         """The name in SQL, or what stands for it."""

@@ -318,20 +318,28 @@ def _refuse_promises(session: RunSession, name: Name) -> None:
 
 
 def _clone(session: RunSession, statement: Statement, name: Name) -> Result:
-    """Another name for the same table, at the same state: nothing is copied."""
+    """Another name for the same table, at the same state: nothing is copied. A view's clone has the same SQL."""
     assert statement.clone_of is not None
     source = session.planner.resolve(statement.clone_of)
     entry = session.state.get(source) if source is not None else None
-    if not isinstance(entry, TableEntry):
-        raise NotInLake(f"{source or statement.clone_of.name} is not a table of the lake; only tables can be cloned")
-    view = entry.view
-    if statement.kind is Kind.CREATE_TABLE:
-        view = None
-    elif view is None:
-        raise SqlError(f"{source} is a table, not a materialized view; say CREATE TABLE … CLONE")
-    copy = dataclasses.replace(entry, schema=name.schema, name=name.name, view=view)
+    wanted = _CLONED[statement.kind]
+    copy: Entry
+    if isinstance(entry, TableEntry) and wanted != "view":
+        if wanted == "materialized_view" and entry.view is None:
+            raise SqlError(f"{source} is a table, not a materialized view; say CREATE TABLE … CLONE")
+        view = entry.view if wanted == "materialized_view" else None
+        copy = dataclasses.replace(entry, schema=name.schema, name=name.name, view=view)
+    elif isinstance(entry, ViewEntry) and wanted == "view":
+        copy = dataclasses.replace(entry, schema=name.schema, name=name.name)
+    else:
+        kind = wanted.replace("_", " ")
+        also = "; only tables can be cloned" if kind == "table" else ""
+        raise NotInLake(f"{source or statement.clone_of.name} is not a {kind} of the lake{also}")
     _put(session, name, copy, f"Clone {entry.schema}.{entry.name} as {name.schema}.{name.name}", statement.sql)
     return Result(message="CLONE")
+
+
+_CLONED = {Kind.CREATE_TABLE: "table", Kind.CREATE_VIEW: "view", Kind.CREATE_MATERIALIZED: "materialized_view"}
 
 
 def _create_view(session: RunSession, statement: Statement, name: Name) -> Result:
@@ -340,6 +348,8 @@ def _create_view(session: RunSession, statement: Statement, name: Name) -> Resul
         return Result()
     if current is not None and not (statement.or_replace and isinstance(current, ViewEntry)):
         raise SqlError(f"{name} exists already; say CREATE OR REPLACE, or drop it first")
+    if statement.clone_of is not None:
+        return _clone(session, statement, name)
     if statement.body is None:
         raise SqlError(f"CREATE VIEW {name} has no query")
     session.create_view(name, _renamed(statement))
