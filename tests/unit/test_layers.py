@@ -20,7 +20,7 @@ LAYERS = [
     {"executors", "catalog"},
     {"run"},
     {"lake"},
-    {"external_sources"},
+    {"external_sources", "plugin_sources"},
     {"profile", "nodes", "promises", "row_keys", "git_state", "demands", "column", "relation", "catalog_queries"},
     {"materialized_views", "attached_relations", "project_functions", "cloning"},
     {"target_type"},

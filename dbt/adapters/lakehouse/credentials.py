@@ -49,19 +49,20 @@ class LakehouseCredentials(Credentials):
     extensions: list[Any] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     attach: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    plugins: list[dict[str, Any]] = field(default_factory=list, repr=False)
     secrets: list[dict[str, Any]] = field(default_factory=list, repr=False)
     use_credential_provider: str | None = None
     filesystems: list[dict[str, Any]] = field(default_factory=list, repr=False)
     module_paths: list[str] = field(default_factory=list)
     external_root: str = "."
     external_branch: str | None = None
-
     state_ref: str | None = None
     target_type: str | None = None
 
     def __post_init__(self) -> None:
         if self.target_type is not None:
             say_target_type()
+
     @classmethod
     def __pre_deserialize__(cls, data: dict[Any, Any]) -> dict[Any, Any]:
         data = super().__pre_deserialize__(data)  # type: ignore[no-untyped-call]
@@ -106,11 +107,11 @@ class LakehouseCredentials(Credentials):
         """The branch that the target's branch is made from."""
         return profile.from_branch(self.as_profile())
 
-    def publish_mode(self) -> PublishMode:
     def state_at(self) -> str | None:
         """The ref at which the relations of ``--state`` stand; None: on the target's branch, as all others."""
         return profile.state_ref(self.as_profile())
 
+    def publish_mode(self) -> PublishMode:
         """When results become visible."""
         return profile.publish_mode(self.as_profile())
 

@@ -37,6 +37,7 @@
         ├── PythonModelError   the model's own Python raised
         ├── FunctionError      a Python function of the lake raised, or its process did not answer
         ├── Unattached         a database beside the lake could not be attached
+        ├── PluginError        a plugin of the profile failed
         ├── JobCancelled       somebody cancelled it
         ├── OutOfMemory        it needs more memory than its limit and could not spill
         ├── JobTimeout         it took longer than it may
@@ -275,6 +276,12 @@ class Unattached(JobError):
     """A database of the profile's ``attach`` cannot be reached, or is none of its type; the message names its alias."""
 
     kind = "unattached"
+
+
+class PluginError(JobError):
+    """A plugin of the profile could not load a source, or not prepare DuckDB; the message says what it raised."""
+
+    kind = "plugin"
 
 
 class JobCancelled(JobError):

@@ -18,6 +18,7 @@ from dbt.adapters.lakehouse.catalog.refs import check_name, is_run_name, parse
 from dbt.adapters.lakehouse.errors import ConfigError, InvalidRef
 from dbt.adapters.lakehouse.jobs import filesystems, secrets
 from dbt.adapters.lakehouse.jobs.attached import attachments, check_attach
+from dbt.adapters.lakehouse.jobs.plugins import check_plugins, databases, plugins_of
 from dbt.adapters.lakehouse.settings import (
     Allowed,
     Isolation,
@@ -40,7 +41,6 @@ _MEMORY = re.compile(r"\d+(\.\d+)?\s*[kmgt](i?b)?", re.IGNORECASE)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _ELSEWHERE = {
     "path": "write where the lake is as 'warehouse'",
-    "attach": "databases are not attached; a lake is a folder named by 'warehouse'",
     "dbname": "the key is called 'database'",
     "config_options": "the key is called 'settings'",
     "retries": "reading what is outside is tried again by DuckDB (settings: {http_retries: 6}), the warehouse by "
@@ -65,6 +65,7 @@ def lake_settings(profile: Mapping[str, Any], project_dir: Path) -> LakeSettings
     options = _texts(profile.get("storage_options", {}))
     check_warehouse(warehouse, options)
     temp = profile.get("temp_directory")
+    plugins = plugins_of(profile.get("plugins", ()))
     extensions = [_extension(entry) for entry in profile.get("extensions", ())]
     return LakeSettings(
         warehouse=warehouse,
@@ -75,9 +76,11 @@ def lake_settings(profile: Mapping[str, Any], project_dir: Path) -> LakeSettings
         temp_directory=None if temp is None else _absolute(temp, project_dir),
         extensions=tuple(name for name, _ in extensions),
         duckdb_settings=_texts(profile.get("settings", {})),
-        attached=attachments(
-            profile.get("attach", ()), project_dir.absolute(), profile.get("database", DEFAULT_DATABASE)
+        attached=(
+            *attachments(profile.get("attach", ()), project_dir.absolute(), profile.get("database", DEFAULT_DATABASE)),
+            *databases(plugins),
         ),
+        plugins=plugins,
         storage_options=options,
         repositories={name: place for name, place in extensions if place is not None},
         secrets=_secrets(profile),
@@ -146,9 +149,6 @@ def from_branch(profile: Mapping[str, Any]) -> str:
     return str(branch)
 
 
-def publish_mode(profile: Mapping[str, Any]) -> PublishMode:
-    """When what a run wrote becomes visible; LAKEHOUSE_PUBLISH says otherwise for one command."""
-    told = os.environ.get("LAKEHOUSE_PUBLISH")
 def state_ref(profile: Mapping[str, Any]) -> str | None:
     """The ref at which the relations of ``--state`` are read; LAKEHOUSE_STATE_REF names one for one command."""
     told = os.environ.get("LAKEHOUSE_STATE_REF")
@@ -161,6 +161,9 @@ def state_ref(profile: Mapping[str, Any]) -> str | None:
     return told
 
 
+def publish_mode(profile: Mapping[str, Any]) -> PublishMode:
+    """When what a run wrote becomes visible; LAKEHOUSE_PUBLISH says otherwise for one command."""
+    told = os.environ.get("LAKEHOUSE_PUBLISH")
     mode = told or profile.get("publish", PublishMode.ON_SUCCESS)
     if told and told not in [mode.value for mode in PublishMode]:
         raise ConfigError(
@@ -249,6 +252,11 @@ def _check_beside_service(profile: Mapping[str, Any]) -> None:
         raise ConfigError(
             "profile key 'attach' stands beside 'service', whose jobs read the lake alone: load what is wanted with `lakehouse "
             "import SCHEMA.NAME FILE`, or keep the lake itself in a profile with 'warehouse'"
+        )
+    if "plugins" in profile:
+        raise ConfigError(
+            "profile key 'plugins' stands beside 'service', which runs no Python of others but models: let a Python model read "
+            "what a plugin would load (internet_access: true), or load it with `lakehouse import SCHEMA.NAME FILE`"
         )
     how = [key for key in _OF_THE_SERVICE if key in profile]
     if how:
@@ -433,6 +441,10 @@ def _preflight(key: str, value: object) -> None:
         _one_of(key, value, list(PREFLIGHT))
 
 
+def _target_type(key: str, value: object) -> None:
+    _one_of(key, value, ["lakehouse", "duckdb"])
+
+
 def _isolation(key: str, value: object) -> None:
     _one_of(key, value, [one.value for one in Isolation])
 
@@ -441,10 +453,6 @@ _GUARDS: tuple[Allowed, ...] = get_args(Allowed)
 
 
 def _allow(key: str, value: object) -> None:
-def _target_type(key: str, value: object) -> None:
-    _one_of(key, value, ["lakehouse", "duckdb"])
-
-
     for name in value if isinstance(value, list | tuple) else [value]:
         _one_of(key, name, list(_GUARDS))
 
@@ -552,12 +560,13 @@ _CHECKS: dict[str, Callable[[str, object], object]] = {
     "extensions": _extensions,
     "settings": _options,
     "attach": check_attach,
+    "plugins": check_plugins,
     "secrets": secrets.check,
     "use_credential_provider": _credential_provider,
     "filesystems": filesystems.check,
     "module_paths": _paths,
     "external_root": _text,
     "external_branch": _branch,
-}
     "state_ref": _from_branch,
     "target_type": _target_type,
+}

@@ -10,7 +10,7 @@ from dbt.adapters.base.relation import BaseRelation
 from dbt.adapters.contracts.relation import HasQuoting, RelationConfig, RelationType
 from dbt_common.exceptions import CompilationError
 
-from dbt.adapters.lakehouse import external_sources
+from dbt.adapters.lakehouse import external_sources, plugin_sources
 from dbt.adapters.lakehouse.catalog.model import Entry, FunctionEntry, kind_of
 from dbt.adapters.lakehouse.errors import ConfigError
 from dbt.adapters.lakehouse.jobs.function import called
@@ -26,6 +26,10 @@ class LakehouseRelation(BaseRelation):
     @classmethod
     def create_from(cls, quoting: HasQuoting, relation_config: RelationConfig, **kwargs: Any) -> LakehouseRelation:
         """As in dbt; a source that is a file is known by its location, and a relation of ``--state`` by where it stands."""
+        if (loaded := cls._database_of(quoting, relation_config)) is not None:
+            quoted = {"database": True, "schema": True, "identifier": True}
+            named = super().create_from(quoting, relation_config, **{**kwargs, "quote_policy": quoted})
+            return dataclasses.replace(named, path=dataclasses.replace(named.path, database=loaded))
         if relation_config.resource_type == "source" and "external" not in kwargs:
             try:
                 kwargs["external"] = external_sources.rendered(relation_config)
@@ -49,6 +53,14 @@ class LakehouseRelation(BaseRelation):
         return dataclasses.replace(
             self, path=dataclasses.replace(self.path, database=f"{self.database}@{ref}"), quote_policy=quoted
         )
+
+    @staticmethod
+    def _database_of(config: Any, source: RelationConfig) -> str | None:
+        """The database of a source that a plugin loads."""
+        try:
+            return plugin_sources.database(source, config)
+        except ConfigError as error:
+            raise CompilationError(str(error)) from error
 
     def render(self) -> str:
         """The name in SQL, or what stands for it."""

@@ -54,6 +54,18 @@ class Attachment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Plugin:
+    """A Python class that loads sources and prepares workers' DuckDBs (``jobs.plugins``): ``Plugin`` in a ``module``.
+
+    Its ``config`` is not shown by ``repr``, since it may hold a password.
+    """
+
+    name: str
+    module: str
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LakeSettings:
     """Where a lake is and how it is reached.
 
@@ -83,6 +95,7 @@ class LakeSettings:
     environments: str | None = None
     python_sandbox: PythonSandbox = "auto"
     attached: tuple[Attachment, ...] = ()
+    plugins: tuple[Plugin, ...] = ()
     repositories: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     filesystems: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 import duckdb
 
 from dbt.adapters.lakehouse.errors import JobCancelled, OutOfMemory, SandboxError, SqlError, StorageError
-from dbt.adapters.lakehouse.jobs import attached, function_sql
+from dbt.adapters.lakehouse.jobs import attached, function_sql, plugins
+from dbt.adapters.lakehouse.jobs import attached
 from dbt.adapters.lakehouse.jobs.instance import Instance, quote
 from dbt.adapters.lakehouse.jobs.job import Input
 from dbt.adapters.lakehouse.jobs.s3_access import unreachable
@@ -33,6 +34,8 @@ def qualified(database: str, schema: str, name: str) -> str:
     return ".".join((quote(database), quote(schema), quote(name)))
 
 
+_ROWS = "__lakehouse_loaded_rows"
+
 _PROGRESS = "SET enable_progress_bar = true; SET enable_progress_bar_print = false; SET progress_bar_time = 0"
 """So that another thread can ask how far a query is. Nothing is printed."""
 
@@ -55,6 +58,9 @@ class Engine:
         self._schemas: set[tuple[str, str]] = set()
         self._beside = {one.alias.lower(): one for one in settings.attached}
         self._reached: set[str] = set()
+        self._loaded: set[tuple[str, str, str]] = set()
+        # What plugins attached stays as long as the DuckDB that they prepared.
+        self._there = self._attached_now() if self.instance.plugins is not None else frozenset()
         self.attach(settings.database)
 
     @property
@@ -84,6 +90,8 @@ class Engine:
         self.ensure_schema(database, schema)
         cursor = self.connection.cursor()
         cursor.execute(f"USE {quote(database)}.{quote(schema)}; {_PROGRESS}")
+        if self.instance.plugins is not None:
+            self.instance.plugins.prepare_cursor(cursor)
         return cursor
 
     def bind(self, inputs: Iterable[Input]) -> None:
@@ -92,6 +100,9 @@ class Engine:
         inputs = list(inputs)
         for alias in {item.database for item in inputs if item.attached}:
             self.reach(alias)
+        for item in inputs:
+            if item.of_run is not None:
+                self._load(item)
         inputs = [item for item in inputs if not item.attached]
         wanted = {_folded((item.database, item.schema, item.name)) for item in inputs}
         for gone in [key for key in self._bound if key not in wanted]:
@@ -109,15 +120,37 @@ class Engine:
     def reach(self, alias: str) -> None:
         """Attach a database beside the lake, unless it is there. Raises ``Unattached``."""
         one = self._beside[alias.lower()]
-        if one.alias not in self._reached:
+        if one.type == plugins.TYPE:
+            self.attach(one.alias)
+        elif one.alias not in self._reached:
             attached.attach(self.connection, one)
             self._reached.add(one.alias)
 
+    def _load(self, item: Input) -> None:
+        """Have a plugin load a source, or take what it loaded for the run already."""
+        place = (item.database, item.schema, item.name)
+        if place in self._loaded or self.instance.plugins is None or item.of_run is None:
+            return
+        self.ensure_schema(item.database, item.schema)
+        self.connection.register(_ROWS, self.instance.plugins.load(place, item.of_run))
+        try:
+            self.connection.execute(f"CREATE OR REPLACE TABLE {qualified(*place)} AS SELECT * FROM {_ROWS}")
+        finally:
+            self.connection.unregister(_ROWS)
+        self._loaded.add(place)
+
+    def _attached_now(self) -> frozenset[str]:
+        rows = self.connection.execute("SELECT lower(database_name) FROM duckdb_databases() WHERE NOT internal").fetchall()
+        return frozenset(row[0] for row in rows)
+
     def leave(self, *, by_hand: bool = False) -> None:
         """Let go of databases beside the lake; with ``by_hand`` also of those that a statement attached."""
+        for place in self._loaded:
+            self.connection.execute(f"DROP TABLE IF EXISTS {qualified(*place)}")
+        self._loaded.clear()
         leaving, self._reached = set(self._reached), set()
         if by_hand:
-            known = {*map(str.lower, self._databases), "memory"}
+            known = {*map(str.lower, self._databases), *self._there, "memory"}
             rows = self.connection.execute("SELECT database_name FROM duckdb_databases() WHERE NOT internal").fetchall()
             leaving |= {name for (name,) in rows if name.lower() not in known}
         for name in leaving:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -10,8 +11,8 @@ from typing import Any
 
 import duckdb
 
-from dbt.adapters.lakehouse.errors import ConfigError
-from dbt.adapters.lakehouse.jobs import filesystems, secrets
+from dbt.adapters.lakehouse.errors import ConfigError, LakehouseError
+from dbt.adapters.lakehouse.jobs import filesystems, plugins, secrets
 from dbt.adapters.lakehouse.jobs.s3_access import Grant
 from dbt.adapters.lakehouse.settings import LakeSettings
 from dbt.adapters.lakehouse.storage import LOCAL
@@ -58,8 +59,14 @@ class Instance:
         config: dict[str, Any] = {"temp_directory": str(self.folder), **(_SANDBOXED if settings.sandbox else {})}
         if settings.memory_limit is not None:
             config["memory_limit"] = settings.memory_limit
+        self.plugins = plugins.host(settings)
         try:
+            if self.plugins is not None:
+                self.plugins.before(config)
             self.connection = duckdb.connect(":memory:", config=config)
+        except LakehouseError:
+            self._remove()
+            raise
         except duckdb.Error as error:
             self._remove()
             raise ConfigError(f"DuckDB does not start with memory_limit {settings.memory_limit!r}: {error}") from error
@@ -97,6 +104,8 @@ class Instance:
                 raise ConfigError(f"DuckDB refuses the setting {key!r} = {value!r} of the profile: {error}") from error
         secrets.make(self.connection, self._settings.secrets)
         filesystems.register(self.connection, self._settings.filesystems)
+        if self.plugins is not None:
+            self.plugins.prepare(self.connection)
 
     def limit(self, cpus: int | None, memory: str | None) -> None:
         """Give the instance a job's limits; None stands for its own. Costs nothing where they are so already."""
@@ -141,6 +150,10 @@ def load_extension(connection: duckdb.DuckDBPyConnection, name: str, repository:
             connection.execute(f"LOAD '{os.fspath(file)}'")
             return
     try:
+        # A part of DuckDB itself (json, parquet), or installed before, for this user.
+        with contextlib.suppress(duckdb.Error):
+            connection.load_extension(name)
+            return
         if repository is None:
             connection.install_extension(name)
         else:

@@ -20,6 +20,7 @@ class Input:
     """What the job's SQL may name: a table (``metadata_location``), a view (``sql``), a ``function``, or only columns.
 
     Of an ``attached`` database (``jobs.attached``) nothing is bound, but it is there; without a name all of it is meant.
+    A source that a plugin loads (``jobs.plugins``) is loaded once ``of_run``.
     Columns alone stand for relations whose names and types are wanted but not their rows (``information_schema``).
     Views and functions come after what they read. The name of a function ends with ``()``.
     """
@@ -31,6 +32,8 @@ class Input:
     sql: str | None = None
     columns: tuple[Column, ...] = ()
     is_view: bool = False
+    attached: bool = False
+    of_run: str | None = None
     function: Definition | None = None
     attached: bool = False
 

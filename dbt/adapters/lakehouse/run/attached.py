@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.lakehouse.errors import ConfigError
+from dbt.adapters.lakehouse.jobs import plugins
 from dbt.adapters.lakehouse.jobs.attached import file_of
 from dbt.adapters.lakehouse.jobs.instance import text
 from dbt.adapters.lakehouse.jobs.job import Input, Query
@@ -58,12 +59,16 @@ def refuse(settings: LakeSettings, database: str, what: str) -> None:
 
 def schemas(session: RunSession, alias: str) -> list[str]:
     """Names of its schemas."""
+    if _is_loaded(session, alias):
+        return sorted({schema for schema, _ in plugins.declared(alias)})
     rows = _ask(session, alias, f"SELECT schema_name FROM duckdb_schemas() WHERE {_in(alias)} ORDER BY ALL")
     return [row[0] for row in rows]
 
 
 def relations(session: RunSession, alias: str, schema: str | None = None) -> list[Foreign]:
-    """Its tables and views without their columns, or those of a schema."""
+    """Its tables and views without their columns, or those of a schema. Of a plugin's, the sources that nodes named."""
+    if _is_loaded(session, alias):
+        return [Foreign(database=alias, schema=of, name=name) for of, name in plugins.declared(alias, schema)]
     where = _in(alias) + ("" if schema is None else f" AND lower(schema_name) = {text(schema.lower())}")
     rows = _ask(
         session,
@@ -93,7 +98,14 @@ def find(session: RunSession, names: Iterable[Name]) -> list[Foreign]:
     return found
 
 
+def _is_loaded(session: RunSession, alias: str) -> bool:
+    one = named(session.settings, alias)
+    return one is not None and one.type == plugins.TYPE
+
+
 def _columns(session: RunSession, one: Foreign) -> tuple[Column, ...]:
+    if _is_loaded(session, one.database):
+        return session.describe(f"SELECT * FROM {Name(database=one.database, schema=one.schema, name=one.name)}")
     rows = _ask(
         session,
         one.database,

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from dbt.adapters.lakehouse.catalog.model import Entry, FunctionEntry, Key, TableEntry, ViewEntry, identity
+from dbt.adapters.lakehouse.jobs import plugins
 from dbt.adapters.lakehouse.jobs.secrets import is_secret
 from dbt.adapters.lakehouse.run import attached, calls, files, functions, python_parts
 from dbt.adapters.lakehouse.run.calls import Called, Functions, Macro, Nature
@@ -260,8 +261,19 @@ class _Work:
             self._called(called)
         for name in self._names_in(text) & self._macros.keys():
             self._use_macro(name, set())
+        self._of_plugins(self._names_in(text))
         for reference in reads(text).functions:
             self._function(reference)
+
+    def _of_plugins(self, names: Iterable[str]) -> None:
+        """Functions that plugins make are constant by what DuckDB knows, which is nothing of their code."""
+        host = plugins.host(self._session.settings)
+        if host is None:
+            return
+        if host.functions is None:
+            self._session.functions()  # which has a worker prepare its DuckDB
+        for name in sorted(set(names) & (host.functions or frozenset())):
+            self._not(f"it calls {name}, which a plugin of the profile makes")
 
     @staticmethod
     def _names_in(text: str) -> set[str]:
@@ -275,6 +287,7 @@ class _Work:
         own = {name for name in map(str.lower, named) if name in self._macros}
         for name in sorted(own):
             self._use_macro(name, set())
+        self._of_plugins(map(str.lower, named))
         for name in sorted(found.calls):
             if name.lower() not in own:
                 self._called(Called(name, self._ask(known.scalar, name)))
@@ -473,7 +486,7 @@ def engine(session: RunSession) -> str:
 
 def _engine(session: RunSession) -> str:
     settings = session.settings
-    said = {
+    said: dict[str, Any] = {
         "duckdb": duckdb.__version__,
         "writer": WRITER,
         "extensions": settings.extensions,
@@ -483,6 +496,8 @@ def _engine(session: RunSession) -> str:
         },
         "time zone": _time_zone(),
     }
+    if settings.plugins:
+        said["plugins"] = plugins.code_of(settings)
     return _value(said, _LONG_CONFIGURATION)
 
 

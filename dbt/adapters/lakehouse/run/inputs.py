@@ -22,9 +22,12 @@ _BY_NAME = re.compile(r"(postgres|mysql|sqlite)_(query|execute|attach)|\bquery_t
 class InputPlanner:
     """Finds what a session's SQL reads in the session's state."""
 
-    def __init__(self, state: State, database: str, default_schema: str, attached: Iterable[str] = ()) -> None:
+    def __init__(
+        self, state: State, database: str, default_schema: str, attached: Iterable[str] = (), run: str = ""
+    ) -> None:
         self._state = state
         self._attached = {alias.lower(): alias for alias in attached}
+        self._run = run
         self._database = database
         self._default_schema = default_schema
         self._above: list[tuple[str, str, str]] = []
@@ -99,7 +102,8 @@ class InputPlanner:
             if (alias := self.attached(reference)) is not None:
                 schema = reference.schema if reference.database else ""
                 place = (alias.lower(), schema.lower(), reference.name.lower())
-                found[place] = Input(database=alias, schema=schema, name=reference.name, attached=True)
+                run = self._run if alias.startswith("plugin:") else None
+                found[place] = Input(database=alias, schema=schema, name=reference.name, attached=True, of_run=run)
                 continue
             name = self.resolve(reference)
             if name is None:

@@ -111,7 +111,8 @@ class RunSession:
         self.began = 0.0
         self._prepared: set[str] = set()
         self._aliases = tuple(one.alias for one in settings.attached)
-        self.planner = InputPlanner(state, settings.database, default_schema, self._aliases)
+        self._reading = run.request.id if run is not None else uuid.uuid4().hex
+        self.planner = InputPlanner(state, settings.database, default_schema, self._aliases, self._reading)
         self.settings = settings
         self._executor = executor
         if run is not None:
@@ -410,7 +411,8 @@ class RunSession:
         assert self.run is not None
         session = self.run.session()
         session.state = self.state.aside()
-        session.planner = InputPlanner(session.state, self.database, self.default_schema, self._aliases)
+        names = (self.database, self.default_schema)
+        session.planner = InputPlanner(session.state, *names, self._aliases, self._reading)
         return session
 
     def known_inputs(self, build: Build) -> dict[str, str]:
