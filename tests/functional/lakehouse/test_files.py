@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 from typing import Any
 
 import duckdb
 import pytest
-from dbt_shop import Shop
+from dbt_shop import PROFILE, Shop
+from service_process import ServiceProcess
 
 SOURCES = """
 sources:
@@ -118,3 +120,66 @@ def test_a_location_that_makes_no_sense_names_the_source(project: Shop) -> None:
     project.write({"models/sources.yml": SOURCES.replace("data/{name}.csv", "data/{nome}.csv")})
     outcome = project.dbt("parse", code=2)
     assert "source raw.people: external_location 'data/{nome}.csv' cannot be formatted" in outcome.output
+
+
+def test_keys_of_a_dbt_duckdb_profile(shop: Shop) -> None:
+    shop.outputs(
+        dev={
+            "module_paths": ["lib"],
+            "filesystems": [{"fs": "dir", "path": str(shop.root / "elsewhere"), "target_protocol": "file"}],
+            "secrets": [{"type": "http", "bearer_token": "hush-hush", "scope": "https://example.invalid/"}],
+            "settings": {"default_null_order": "nulls_last", "preserve_insertion_order": True},
+            "extensions": ["json", "parquet"],
+            "external_root": "out",
+        }
+    )
+    shop.write(
+        {
+            "lib/rates.py": "RATE = 2\n",
+            "elsewhere/a.csv": "n\n1\n",
+            "models/rated.py": """
+import rates
+
+def model(dbt, session):
+    dbt.config(materialized="table")
+    return session.sql(f"select {rates.RATE} as rate, '{dbt.config.get('name', 'x')}' as x")
+""",
+            "models/far.sql": "{{ config(materialized='table') }} select n from 'dir://a.csv'",
+            "models/known.sql": """
+                {{ config(materialized='table') }}
+                select name, '{{ target.external_root }}' as root, current_setting('default_null_order') as nulls
+                from duckdb_secrets() where type = 'http'
+            """,
+        }
+    )
+    shop.dbt("run")
+    assert shop.rows("select rate from shop.rated") == [(2,)]
+    assert shop.rows("from shop.far") == [(1,)]
+    assert shop.rows("from shop.known") == [("__dbt_secret_1", "out", "NULLS_LAST")]
+    # A module counts as the model's code does.
+    shop.dbt("run", "--select", "rated")
+    assert messages(shop) == {"rated": "REUSED"}
+    shop.write({"lib/rates.py": "RATE = 3\n"})
+    shop.dbt("run", "--select", "rated")
+    assert shop.rows("select rate from shop.rated") == [(3,)]
+    shop.dbt("debug")
+    kept = [path for path in shop.root.rglob("*") if path.is_file() and path.name != "profiles.yml"]
+    assert not [path for path in kept if b"hush-hush" in path.read_bytes()]
+
+
+def test_a_service_reads_and_writes_no_files_of_a_project(shop: Shop) -> None:
+    process = ServiceProcess(shop.root / "lake").start()
+    try:
+        where = f'service: "{process.url}", token: "{process.token(role="admin")}"'
+        shop.write({**MODELS, "profiles.yml": PROFILE.replace("warehouse: ./lake", where)})
+        shop.write({"models/out.sql": "{{ config(materialized='external', location='out.csv') }} select 1 as a"})
+        write_files(shop)
+        outcome = shop.dbt("run", "--select", "customers", "stg_orders", "out", code=1)
+        said = " ".join(outcome.output.split())
+        assert "model.shop.out: materialized='external' writes files where jobs run, and those of a service" in said
+        assert "read_csv() is refused: in the sandbox, SQL reads its inputs and nothing else" in said
+        assert 'Cannot access file "data/people.csv"' in said
+        assert said.count("`external_access: true`") >= 2
+        assert not (shop.root / "out.csv").exists()
+    finally:
+        process.end(signal.SIGKILL)
