@@ -29,7 +29,9 @@ def target(credentials: Any) -> dict[str, Any]:
 
 def asked(credentials: Any) -> str:
     adapter = SimpleNamespace(config=SimpleNamespace(credentials=credentials), type=lambda: credentials.type)
-    return RuntimeDatabaseWrapper(adapter, None).type()
+    wrapper = RuntimeDatabaseWrapper.__new__(RuntimeDatabaseWrapper)
+    wrapper._adapter = adapter
+    return wrapper.type()
 
 
 def test_jinja_is_told_what_the_profile_says_and_nothing_else_changes() -> None:
