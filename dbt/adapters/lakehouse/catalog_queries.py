@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.lakehouse.catalog.model import TableEntry, ViewEntry, kind_of
 from dbt.adapters.lakehouse.lake.base import Details, Name, Session
+from dbt.adapters.lakehouse.tables.type_text import as_duckdb_writes
 
 if TYPE_CHECKING:
     import agate
 
-_COLUMNS = (
+COLUMNS = (
     "table_database",
     "table_schema",
     "table_name",
@@ -64,7 +65,7 @@ def _rows(details: Details) -> list[tuple[Any, ...]]:
         stats += [label, values.get(key), description, key in values]
     place = (details.name.database, entry.schema, entry.name, _kind(entry), entry.comment)
     return [
-        (*place, column.name, index, column.type, column.comment, entry.node, *stats)
+        (*place, column.name, index, as_duckdb_writes(column.type), column.comment, entry.node, *stats)
         for index, column in enumerate(entry.columns, 1)
     ]
 
@@ -112,7 +113,7 @@ def single(session: Session, name: Name) -> Any:
         owner=entry.node,
     )
     columns = {
-        c.name: ColumnMetadata(type=c.type, index=index, name=c.name, comment=c.comment)
+        c.name: ColumnMetadata(type=as_duckdb_writes(c.type), index=index, name=c.name, comment=c.comment)
         for index, c in enumerate(entry.columns, 1)
     }
     stats = {

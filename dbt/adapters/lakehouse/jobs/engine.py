@@ -13,6 +13,7 @@ from dbt.adapters.lakehouse.jobs import attached, function_sql, plugins
 from dbt.adapters.lakehouse.jobs import attached
 from dbt.adapters.lakehouse.jobs.instance import Instance, quote
 from dbt.adapters.lakehouse.jobs.job import Input
+from dbt.adapters.lakehouse.jobs.listing import Listings
 from dbt.adapters.lakehouse.jobs.s3_access import unreachable
 from dbt.adapters.lakehouse.settings import LakeSettings
 
@@ -58,6 +59,8 @@ class Engine:
         self._schemas: set[tuple[str, str]] = set()
         self._beside = {one.alias.lower(): one for one in settings.attached}
         self._reached: set[str] = set()
+        self._listings = Listings(self.connection)
+        self._home = (settings.database, "main")
         self._loaded: set[tuple[str, str, str]] = set()
         # What plugins attached stays as long as the DuckDB that they prepared.
         self._there = self._attached_now() if self.instance.plugins is not None else frozenset()
@@ -88,6 +91,7 @@ class Engine:
     def cursor(self, database: str, schema: str) -> duckdb.DuckDBPyConnection:
         """A connection of its own (temporary tables, settings) whose unqualified names mean ``database.schema``."""
         self.ensure_schema(database, schema)
+        self._home = (database, schema)
         cursor = self.connection.cursor()
         cursor.execute(f"USE {quote(database)}.{quote(schema)}; {_PROGRESS}")
         if self.instance.plugins is not None:
@@ -103,7 +107,8 @@ class Engine:
         for item in inputs:
             if item.of_run is not None:
                 self._load(item)
-        inputs = [item for item in inputs if not item.attached]
+        self._list(inputs)
+        inputs = [item for item in inputs if not item.attached and item.listing is None]
         wanted = {_folded((item.database, item.schema, item.name)) for item in inputs}
         for gone in [key for key in self._bound if key not in wanted]:
             self.unbind(gone)
@@ -116,6 +121,14 @@ class Engine:
                 self._bind_one(item, name)
                 self._bound[_folded(name)] = identity
                 moved = True
+
+    def _list(self, inputs: list[Input]) -> None:
+        """Have DuckDB tell of what the inputs list, and of nothing else in the lake."""
+        wanted = [(item.database, item.listing) for item in inputs if item.listing is not None]
+        for database, listing in wanted:
+            for schema in {one.schema for one in listing}:
+                self.ensure_schema(database, schema)
+        self._listings.show(wanted, self._home)
 
     def reach(self, alias: str) -> None:
         """Attach a database beside the lake, unless it is there. Raises ``Unattached``."""

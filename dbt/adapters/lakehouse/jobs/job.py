@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from dbt.adapters.lakehouse.jobs.function import Definition
+from dbt.adapters.lakehouse.jobs.listed import Listing
 from dbt.adapters.lakehouse.tables.values import Column, Constraints, Expiry, Staged, TableSpec, TimeRange, Written
 from dbt.adapters.lakehouse.telemetry import Phase
 
@@ -21,7 +22,8 @@ class Input:
 
     Of an ``attached`` database (``jobs.attached``) nothing is bound, but it is there; without a name all of it is meant.
     A source that a plugin loads (``jobs.plugins``) is loaded once ``of_run``.
-    Columns alone stand for relations whose names and types are wanted but not their rows (``information_schema``).
+    Columns alone stand for relations whose names and types are wanted but not their rows. A ``listing`` is all that there is
+    in a state of the lake, of which nothing is bound: ``information_schema`` tells of it.
     Views and functions come after what they read. The name of a function ends with ``()``.
     """
 
@@ -34,8 +36,9 @@ class Input:
     is_view: bool = False
     attached: bool = False
     of_run: str | None = None
-    function: Definition | None = None
     attached: bool = False
+    function: Definition | None = None
+    listing: Listing | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

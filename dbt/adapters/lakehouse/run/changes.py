@@ -43,7 +43,7 @@ def apply(session: RunSession, statement: Statement) -> Result:
     if statement.kind in (Kind.CREATE_SCHEMA, Kind.DROP_SCHEMA):
         name = _schema_name(session, statement.target)
     else:
-        name = None if _is_temporary(session, statement) else session.planner.resolve(statement.target)
+        name = None if is_temporary(session, statement) else session.planner.resolve(statement.target)
     refuse(session.settings, _database(session, statement, name), _target(statement))
     if name is not None and name.schema.lower() in session.by_hand and not session.state.has_schema(name.schema):
         # ``other.t`` after ``ATTACH … AS other`` is a table of that database, as it is in DuckDB.
@@ -86,7 +86,7 @@ def _target(statement: Statement) -> str:
     return ".".join(filter(None, (target.database, target.schema, target.name)))
 
 
-def _is_temporary(session: RunSession, statement: Statement) -> bool:
+def is_temporary(session: RunSession, statement: Statement) -> bool:
     """Whether the target is a temporary relation of the session, which hides one of the lake as it does in DuckDB."""
     target = statement.target
     if statement.temporary or (not target.database and target.schema.lower() in _OF_DUCKDB):

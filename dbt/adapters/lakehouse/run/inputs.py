@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from dbt.adapters.lakehouse.catalog.model import Entry, FunctionEntry, Key, TableEntry, ViewEntry
+from dbt.adapters.lakehouse.catalog.model import Entry, FunctionEntry, Key, SchemaEntry, TableEntry, ViewEntry
 from dbt.adapters.lakehouse.errors import SqlError
 from dbt.adapters.lakehouse.jobs.function import Definition
 from dbt.adapters.lakehouse.jobs.job import Input
+from dbt.adapters.lakehouse.jobs.listed import Listed
 from dbt.adapters.lakehouse.run import beneath, functions
+from dbt.adapters.lakehouse.run.catalog_sql import is_catalog, plain
 from dbt.adapters.lakehouse.run.state import State
 from dbt.adapters.lakehouse.run.statements import Reads, Reference, reads, requalify
 from dbt.adapters.lakehouse.run.tokens import tokenize
@@ -59,16 +61,11 @@ class InputPlanner:
     def inputs(self, *texts: str) -> tuple[Input, ...]:
         """The inputs of a job that runs these statements; views come after what they read."""
         found: dict[tuple[str, str, str], Input] = {}
-        catalogs: set[str] = set()
         for text in texts:
             seen = reads(text)
-            if seen.catalog:
-                catalogs.add(self._database)
             if seen.catalog or _BY_NAME.search(text):
                 self._mentioned(text, found)
             self._collect(seen, found)
-        for database in catalogs:
-            self._mirror(database, found)
         beneath.refuse_named(texts, self._hidden)
         return tuple(found.values())
 
@@ -94,6 +91,9 @@ class InputPlanner:
         return any(self.function(reference) is not None for reference in reads(sql).functions)
 
     def _collect(self, seen: Reads, found: dict[tuple[str, str, str], Input]) -> None:
+        if seen.catalog:
+            for database in self._asked(seen):
+                self._list(database, found)
         # In a fixed order, so that the same SQL gives the same job.
         for reference in _sorted(seen.functions):
             if (function := self.function(reference)) is not None:
@@ -128,7 +128,7 @@ class InputPlanner:
                 database=database, schema=entry.schema, name=entry.name, metadata_location=entry.metadata_location
             )
         elif isinstance(entry, ViewEntry):
-            sql = self.body(database, entry)
+            sql = plain(self.body(database, entry), self.is_state)
             self._above.append(place)
             try:
                 self._collect(reads(sql), found)
@@ -183,19 +183,48 @@ class InputPlanner:
         for alias in self._attached.keys() & words:
             found[alias, "", ""] = Input(database=self._attached[alias], schema="", name="", attached=True)
 
-    def _mirror(self, database: str, found: dict[tuple[str, str, str], Input]) -> None:
-        """All relations of the lake by name and columns alone, for questions to ``information_schema``."""
+    def is_state(self, database: str) -> bool:
+        """Whether a database's name means a state of the lake. Raises ``RefNotFound``."""
+        return self._state.snapshot(database) is not None
+
+    def _asked(self, seen: Reads) -> list[str]:
+        """The states that a question to the catalog is about: those that it names, or the session's own."""
+        about = [one.database for one in seen.relations if is_catalog(one.schema, one.name)]
+        named = {database.lower(): database for database in about if database and self.is_state(database)}
+        all_of_them = not named or len(named) < len({database.lower() for database in about})
+        own = [] if not all_of_them and not any(map(self._state.is_own, named)) else [self._database]
+        return own + sorted(database for database in named.values() if not self._state.is_own(database))
+
+    def _list(self, database: str, found: dict[tuple[str, str, str], Input]) -> None:
+        """All that there is in a state of the lake, for questions to ``information_schema``."""
         snapshot = self._state.snapshot(database)
-        for entry in snapshot.all() if snapshot is not None else ():
-            place = (database.lower(), entry.schema.lower(), entry.name.lower())
-            if isinstance(entry, TableEntry | ViewEntry) and place not in found:
-                found[place] = Input(
-                    database=database,
-                    schema=entry.schema,
-                    name=entry.name,
-                    columns=entry.columns,
-                    is_view=isinstance(entry, ViewEntry),
-                )
+        place = (database.lower(), "", "")
+        if snapshot is None or place in found:
+            return
+        listed = (_listed(entry) for entry in snapshot.all())
+        listing = tuple(one for one in listed if one is not None)
+        found[place] = Input(database=database, schema="", name="", listing=listing)
+
+
+def _listed(entry: Entry) -> Listed | None:
+    match entry:
+        case SchemaEntry():
+            return Listed(schema=entry.schema, kind="schema")
+        case ViewEntry():
+            return Listed(
+                schema=entry.schema,
+                name=entry.name,
+                kind="view",
+                columns=entry.columns,
+                comment=entry.comment,
+                sql=entry.sql,
+            )
+        case TableEntry():
+            return Listed(
+                schema=entry.schema, name=entry.name, columns=entry.columns, comment=entry.comment, rows=entry.rows
+            )
+        case FunctionEntry():
+            return None
 
 
 def _sorted(references: Iterable[Reference]) -> list[Reference]:

@@ -48,8 +48,10 @@ from dbt.adapters.lakehouse.run import (
 from dbt.adapters.lakehouse.run.asked import asked
 from dbt.adapters.lakehouse.run.attached import named, refuse
 from dbt.adapters.lakehouse.run.calls import FUNCTIONS_SQL, Row
+from dbt.adapters.lakehouse.run.catalog_sql import answerable
 from dbt.adapters.lakehouse.run.details import Details, details
 from dbt.adapters.lakehouse.run.inputs import InputPlanner
+from dbt.adapters.lakehouse.run.prepared import Prepared
 from dbt.adapters.lakehouse.run.state import State
 from dbt.adapters.lakehouse.run.statements import Kind, hides_reads, parse
 from dbt.adapters.lakehouse.run.tokens import split
@@ -110,6 +112,7 @@ class RunSession:
         self.said: dict[str, Any] = {}
         self.began = 0.0
         self._prepared: set[str] = set()
+        self._statements = Prepared()
         self._aliases = tuple(one.alias for one in settings.attached)
         self._reading = run.request.id if run is not None else uuid.uuid4().hex
         self.planner = InputPlanner(state, settings.database, default_schema, self._aliases, self._reading)
@@ -145,6 +148,8 @@ class RunSession:
             if test is not None and len(statements) == 1 and statement.kind is Kind.SELECT:
                 result = reuse.tested(self, text, test, partial(self._query, text, fetch=fetch, limit=limit))
             elif statement.kind in (Kind.SELECT, Kind.OTHER):
+                if statement.kind is Kind.OTHER:
+                    self._statements.note(self, text)
                 result = self._query(text, fetch=fetch, limit=limit)
                 self._note_attached(text)
             elif statement.kind is Kind.DEFINE:
@@ -156,7 +161,11 @@ class RunSession:
         return result
 
     def _query(self, sql: str, *, fetch: bool, limit: int | None) -> Result:
-        answer = self.submit(Query(sql=sql, fetch=fetch, limit=limit), self.inputs(sql))
+        prepared = self._statements.of(sql)
+        inputs = self.inputs(sql) if prepared is None else self.inputs(sql, prepared[1])
+        # Prepared once more: this may be another DuckDB, and what the statement reads another state.
+        setup = () if prepared is None else prepared[:1]
+        answer = self.submit(Query(sql=sql, fetch=fetch, limit=limit), inputs, setup)
         return Result(columns=answer.columns, rows=answer.rows, rows_affected=answer.rows_affected)
 
     def _note_attached(self, sql: str) -> None:
@@ -278,7 +287,7 @@ class RunSession:
             key=uuid.uuid4().hex,
             database=self.database,
             default_schema=self.default_schema,
-            action=action,
+            action=answerable(action, self.planner.is_state),
             inputs=inputs,
             definitions=self.run.definitions if self.run is not None else (),
             setup=setup,

@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 
 from dbt.adapters.lakehouse.jobs.engine import quote
+from dbt.adapters.lakehouse.run import catalog_sql
 from dbt.adapters.lakehouse.run.syntax import in_one_form
 from dbt.adapters.lakehouse.run.tokens import Token, called_chains, cut, name_chains, tokenize
 
@@ -111,7 +112,7 @@ def parse(sql: str) -> Statement:
     word = tokens[0].word
     if word == "with":
         return _parse_with(sql, tokens)
-    if word in _SELECT_WORDS:
+    if word in _SELECT_WORDS or (word == "pragma" and catalog_sql.only_looks(tokens)):
         return Statement(kind=Kind.SELECT, sql=sql)
     if word in _TRANSACTION_WORDS:
         return Statement(kind=Kind.TRANSACTION, sql=sql)
@@ -484,10 +485,6 @@ def hides_reads(sql: str, definitions: Iterable[str]) -> bool:
     return any(token.is_name and token.name.lower() in names for token in tokenize(sql))
 
 
-_CATALOG_FUNCTIONS = ("duckdb_tables", "duckdb_views", "duckdb_columns", "duckdb_schemas", "pragma_table_info")
-_CATALOG_SCHEMAS = ("information_schema", "pg_catalog")
-
-
 @functools.lru_cache(maxsize=4096)
 def reads(sql: str) -> Reads:
     """What a statement reads. Exact for SELECT, a superset for everything else."""
@@ -502,7 +499,7 @@ def _named(sql: str) -> Reads:
     tree = syntax_tree(sql)
     if tree.get("error"):
         return _guess(sql)
-    relations: set[Reference] = set()
+    relations = {Reference.of(chain) for chain in catalog_sql.named_in_texts(sql)}
     functions: set[Reference] = set()
     catalog = False
     for node in walk(tree):
@@ -512,14 +509,25 @@ def _named(sql: str) -> Reads:
             reference = Reference(
                 database=node.get("catalog_name", ""), schema=node.get("schema_name", ""), name=node["table_name"]
             )
-            catalog = catalog or _is_catalog(reference)
+            catalog = catalog or catalog_sql.is_catalog(reference.schema, reference.name)
             relations.add(reference)
-        elif node.get("type") == "FUNCTION" and node.get("function_name") in _CATALOG_FUNCTIONS:
+        elif node.get("type") == "FUNCTION" and node.get("function_name") in catalog_sql.FUNCTIONS:
             catalog = True
-        elif node.get("type") == "SHOW_REF":
+        elif node.get("type") == "SHOW_REF" and node.get("query") is None:
             # SHOW TABLES and its like; DESCRIBE of a relation carries a query, which is walked like any other.
-            catalog = catalog or node.get("query") is None
-    return Reads(relations=frozenset(relations), catalog=catalog, exact=True, functions=frozenset(functions))
+            catalog = True
+            relations.add(Reference(database=node.get("catalog_name", ""), schema="information_schema", name="tables"))
+    return Reads(relations=frozenset(relations), catalog=catalog, exact=True, functions=frozenset(functions), over_windows=_over_windows(tree))
+
+
+def _over_windows(tree: dict[str, Any]) -> frozenset[Reference]:
+    nodes = list(walk(tree))
+    if not any(node.get("class") == "WINDOW" for node in nodes):
+        return frozenset()
+    calls = (node for node in nodes if node.get("type") == "FUNCTION" and not node.get("is_operator"))
+    return frozenset(
+        _function(call) for call in calls if any(inner.get("class") == "WINDOW" for inner in walk(call["children"]))
+    )
 
 
 def _function(node: dict[str, Any]) -> Reference:
@@ -529,15 +537,11 @@ def _function(node: dict[str, Any]) -> Reference:
 def _guess(sql: str) -> Reads:
     tokens = tokenize(sql)
     chains = name_chains(tokens)
-    references = frozenset(Reference.of(chain) for chain in chains)
+    references = frozenset(Reference.of(chain) for chain in chains | catalog_sql.named_in_texts(sql))
     functions = frozenset(Reference.of(chain) for chain in called_chains(tokens))
     words = {part.lower() for chain in chains for part in chain}
-    catalog = bool(words & {*_CATALOG_FUNCTIONS, *_CATALOG_SCHEMAS})
+    catalog = any(catalog_sql.is_catalog(word, word) for word in words)
     return Reads(relations=references, catalog=catalog, exact=False, functions=functions)
-
-
-def _is_catalog(reference: Reference) -> bool:
-    return reference.schema.lower() in _CATALOG_SCHEMAS or reference.name.lower() in _CATALOG_FUNCTIONS
 
 
 def walk(node: Any) -> Iterator[dict[str, Any]]:
