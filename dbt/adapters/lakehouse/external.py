@@ -46,11 +46,12 @@ def copy_options(location: str, said: Mapping[str, Any]) -> dict[str, str]:
         compression = _COMPRESSED.get(extension.lower())
         if compression is not None:
             extension = PurePosixPath(path.stem).suffix
-            options.setdefault("compression", compression)
         delimited = "csv" if "delimiter" in options else "parquet"
         options["format"] = extension.lower().removeprefix(".") or delimited
         if options["format"] == "ndjson":
             options["format"] = "json"
+        if compression is not None and extension:
+            options.setdefault("compression", compression)
     if options["format"].lower().strip("'") == "csv":
         options.setdefault("header", "1")
     for key, value in options.items():
@@ -69,8 +70,8 @@ def place(location: str, branch: str, home: str) -> str:
         return location.replace(BRANCH, folder_name(branch))
     if branch == home:
         return location
-    folder, _, name = location.rstrip("/").rpartition("/")
-    return f"{folder}/@{folder_name(branch)}/{name}" if folder else f"@{folder_name(branch)}/{name}"
+    folder, slash, name = location.rstrip("/").rpartition("/")
+    return f"{folder}{slash}@{folder_name(branch)}/{name}"
 
 
 class ExternalModels(metaclass=AdapterMeta):

@@ -7,6 +7,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ def test_files_that_are_right_are_left_alone(lake: EmbeddedLake, out: Path) -> N
     assert (out / "t.csv").read_text().split() == ["a", "2"]
 
 
-def test_a_run_that_failed_writes_nothing_and_the_one_that_continues_it_does(lake: EmbeddedLake, out: Path) -> None:
+def test_a_run_that_failed_writes_nothing_nor_does_one_that_failed_again(lake: EmbeddedLake, out: Path) -> None:
     exports, wanted = Exports(lake), export(out / "t.csv")
     failed = built(lake, "SELECT 1 AS a")
     exports.note(wanted, failed.request.id)
@@ -116,7 +117,6 @@ def test_a_run_that_failed_writes_nothing_and_the_one_that_continues_it_does(lak
     assert exports.finish(None).written == ()
     assert not out.exists()
 
-    lake.open_run(RunRequest(id="other", command="dbt run", branch="main"))
     again = lake.open_run(
         RunRequest(id=uuid.uuid4().hex, command="dbt retry", branch="main", continues=failed.request.id, again=())
     )
@@ -124,6 +124,19 @@ def test_a_run_that_failed_writes_nothing_and_the_one_that_continues_it_does(lak
         session.build(Build(name=Name(database="lake", schema="main", name="other"), sql="SELECT 1 AS x"))
     again.fail("again")
     assert exports.finish(None).written == ()
+
+
+def test_what_nobody_will_publish_is_forgotten_after_long(
+    lake: EmbeddedLake, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = built(lake, "SELECT 1 AS a")
+    Exports(lake).note(export(out / "t.csv"), failed.request.id)
+    failed.fail("a test failed")
+    assert Exports(lake).finish(None).written == ()
+    assert names(tmp_path / "lake" / ".exports" / "waiting")
+    monkeypatch.setattr(f"{Exports.__module__}._KEPT", timedelta(0))
+    assert Exports(lake).finish(None).written == ()
+    assert not names(tmp_path / "lake" / ".exports" / "waiting")
 
 
 def test_a_retry_writes_what_the_failed_run_noted(lake: EmbeddedLake, out: Path) -> None:
