@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dbt.adapters.lakehouse.run.normal import normal
+from dbt.adapters.lakehouse.run.statements import Reference, reads
 from dbt.adapters.lakehouse.run.tokens import name_chains, split, tokenize
 
 NASTY = st.text(alphabet="ab \"'$;-/*\n\t().,é漢🦆_1E\\[]{}", max_size=40)
@@ -126,3 +130,18 @@ def test_depth_counts_brackets_of_all_kinds() -> None:
         ("]", 1),
         (")", 0),
     ]
+
+
+def test_a_text_of_ten_megabytes_is_read_by_its_tokens_within_seconds():
+    rows = ",\n".join(f"({i}, '{'x' * 200}')" for i in range(50_000))
+    sql = f"select * from s.other join (values {rows}) as t(a, b) using (a)"
+    assert len(sql) > 10_000_000
+    began = time.process_time()
+    found = reads(sql)
+    form = normal(sql, lambda reference: "known" if reference.name == "other" else None)
+    assert time.process_time() - began < 20
+    assert Reference(schema="s", name="other") in found.relations
+    assert not found.exact
+    assert not form.exact
+    assert normal(f"/* said before it */\n{sql} -- and after", lambda _: None).text == form.text
+    assert normal(sql.replace("(7, ", "(70000, "), lambda _: None).text != form.text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import duckdb
 
@@ -14,9 +14,11 @@ _LITERAL = re.compile(r"'(?:[^']|'')*'")
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A token: its text without what follows it, where it stands, and how many parentheses are open around it."""
+class Token(NamedTuple):
+    """A token: its text without what follows it, where it stands, and how many parentheses are open around it.
+
+    A tuple, since a text of some megabytes has a million of them.
+    """
 
     text: str
     start: int
@@ -44,27 +46,46 @@ class Token:
 
 def tokenize(sql: str) -> list[Token]:
     """All tokens of a text, which may hold several statements."""
-    # DuckDB counts bytes; the text is cut as bytes so that other scripts than Latin come out right.
-    raw = sql.encode()
     marks = duckdb.tokenize(sql)
+    # DuckDB counts bytes; the text is cut as bytes where it has more of them than characters.
+    raw = sql if sql.isascii() else sql.encode()
+    kinds: dict[Any, str] = {}
     tokens: list[Token] = []
     depth = 0
-    for index, (start, kind) in enumerate(marks):
-        stop = marks[index + 1][0] if index + 1 < len(marks) else len(raw)
-        kind_name = str(kind).rpartition(".")[2]
+    stops = [start for start, _ in marks[1:]]
+    stops.append(len(raw))
+    for (start, kind), stop in zip(marks, stops, strict=False):
+        piece = raw[start:stop]
+        text = piece if isinstance(piece, str) else piece.decode()
+        # To ask DuckDB for the name of a kind takes longer than all the rest: these show by how they begin.
+        kind_name = _SHOWN.get(text[:1]) or kinds.get(kind)
+        if kind_name is None:
+            kind_name = kinds[kind] = str(kind).rpartition(".")[2]
         if kind_name == "comment":
             continue
-        text = _without_gap(raw[start:stop].decode(), kind_name)
-        if text in (")", "]", "}"):
+        if stop - start > 1 and not text.isalnum():
+            text = _without_gap(text, kind_name)
+        if text in _CLOSING:
             depth -= 1
-        tokens.append(Token(text, start, start + len(text.encode()), kind_name, depth))
-        if text in ("(", "[", "{"):
+        end = start + (len(text) if raw is sql else len(text.encode()))
+        tokens.append(Token(text, start, end, kind_name, depth))
+        if text in _OPENING:
             depth += 1
     return tokens
 
 
+_SHOWN = {**dict.fromkeys("0123456789", "numeric_const"), **dict.fromkeys("(),", "operator"), "'": "string_const"}
+_OPENING, _CLOSING = frozenset("([{"), frozenset(")]}")
+
+
 def _without_gap(piece: str, kind: str) -> str:
     """A token without the white space and comments between it and the next one."""
+    # Most have nothing but white space behind them.
+    if kind == "string_const":
+        if piece[0] == "'" and piece.count("'") == 2:
+            return piece[: piece.rindex("'") + 1]
+    elif piece[0] != '"' and "-" not in piece and "/" not in piece:
+        return piece.split(None, 1)[0]
     if piece.startswith('"'):
         return _match(_QUOTED, piece)
     if kind != "string_const":

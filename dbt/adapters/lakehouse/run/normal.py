@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dbt.adapters.lakehouse.run.statements import Reference, reads, syntax_tree, walk
+from dbt.adapters.lakehouse.run.statements import LONGEST_TREE, Reference, reads, syntax_tree, walk
 from dbt.adapters.lakehouse.run.tokens import Token, tokenize
 
 
@@ -43,8 +43,7 @@ def normal(sql: str, label: Label, function: Label = lambda _: None) -> Normal:
 
     So does ``function`` for what is called.
     """
-    tree = syntax_tree(sql)
-    if tree.get("error"):
+    if len(sql) > LONGEST_TREE or (tree := syntax_tree(sql)).get("error"):
         return _by_tokens(sql, label, function)
     found = Normal(text="", asks_catalog=reads(sql).catalog)
     nodes = list(walk(tree))
