@@ -24,7 +24,7 @@ from dbt.adapters.lakehouse.templates import ATTRIBUTES, EACH_TIME, HASHED, NEVE
 
 # fmt: off
 _HARMLESS = frozenset((
-    "ref", "source", "config", "this", "execute", "return", "log", "print", "doc", "tojson", "fromjson", "toyaml",
+    "ref", "source", "function", "config", "this", "execute", "return", "log", "print", "doc", "tojson", "fromjson", "toyaml",
     "fromyaml", "set", "set_strict", "zip", "zip_strict", "local_md5", "dbt_version", "project_name", "schema",
     "database", "range", "dict", "namespace", "cycler", "joiner", "loop", "varargs", "kwargs", "caller", "true",
     "false", "none", "True", "False", "None",
@@ -129,8 +129,9 @@ class Sources:
         """How the parents are named in the node's code; with all they are compiled from, if they become a part of it."""
         found: list[Any] = []
         for name in sorted(set(getattr(node.depends_on, "nodes", ()))):
-            parent = self._manifest.nodes.get(name) or self._manifest.sources.get(name)
-            if parent is None or getattr(parent, "defer_relation", None) is not None:
+            known = self._manifest
+            parent = known.nodes.get(name) or known.sources.get(name) or getattr(known, "functions", {}).get(name)
+            if parent is None or any(getattr(parent, of, None) for of in ("defer_relation", "defer_function")):
                 return None
             if getattr(parent, "is_ephemeral_model", False):
                 inner = self._parts(parent, False, (*above, node.unique_id))

@@ -16,7 +16,7 @@ from dbt.adapters.lakehouse.jobs.function import Argument, Definition, Signature
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
 from dbt.adapters.lakehouse.run.lifecycle import LakeRun
 from dbt.adapters.lakehouse.run.session import RunSession
-from dbt.adapters.lakehouse.run.values import Build, Built, Function, Name
+from dbt.adapters.lakehouse.run.values import Build, Built, Function, Name, PythonSource
 
 OpenRun = Callable[..., LakeRun]
 Rows = list[tuple[Any, ...]]
@@ -122,6 +122,47 @@ def test_a_function_calls_others_and_reads_relations_as_they_are_when_it_is_call
     entry = session.state.own.get(Key("s", "paid()"))
     assert isinstance(entry, FunctionEntry)
     assert set(entry.inputs) == {"s.rates", "s.rate()"}
+
+
+def test_names_in_a_body_are_not_mixed_up_with_those_of_its_arguments(session: RunSession):
+    session.execute("CREATE TABLE lake.s.prices AS SELECT range AS id, range * 10.0 AS price FROM range(5)")
+    create(session, "price", defined("SELECT max(price) FROM lake.s.prices WHERE id = wanted", ("wanted", "BIGINT")))
+    assert rows(session, "SELECT id, price(id) FROM prices WHERE id < 3 ORDER BY 1") == [(0, 0.0), (1, 10.0), (2, 20.0)]
+    assert rows(session, "SELECT price(max(id)), sum(price(id)) FROM prices") == [(40.0, 100.0)]
+    create(session, "plus", defined("list_transform(xs, x -> x + k)", ("xs", "INT[]"), ("k", "INT"), returns="INT[]"))
+    assert rows(session, "SELECT plus([1, 2], x) FROM range(2) t(x)") == [([1, 2],), ([2, 3],)]
+    with pytest.raises(SqlError, match="a window function as its argument"):
+        session.execute("SELECT price(row_number() OVER ()) FROM prices")
+    plain = "SELECT price(n) FROM (SELECT row_number() OVER (ORDER BY id) AS n FROM prices) ORDER BY 1 LIMIT 2"
+    assert rows(session, plain) == [(10.0,), (20.0,)]
+    with pytest.raises(SqlError, match="an aggregate knows nothing but its arguments"):
+        create(session, "a", defined("sum(x) + (SELECT max(id) FROM prices)", ("x", "INT"), type="aggregate"))
+
+
+def test_macros_that_a_hook_makes_may_call_functions(open_run: OpenRun):
+    run = open_run()
+    with closing(run.session()) as session:
+        create(session, "twice", DOUBLE)
+        session.execute("CREATE MACRO four_times(x) AS lake.s.twice(lake.s.twice(x))")
+    with closing(run.session()) as session:
+        assert rows(session, "SELECT four_times(2)") == [(8.0,)]
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+def test_sql_in_a_python_model_calls_functions(session: RunSession, isolated: bool):
+    create(session, "twice", DOUBLE)
+    create(session, "f", python(PYTHON, ("x", "DOUBLE")))
+    session.execute("CREATE VIEW lake.s.v AS SELECT f(x) AS y FROM range(3) t(x)")
+    code = (
+        "class dbtObj:\n    def __init__(self, load):\n        self.ref = load\n\n"
+        "def model(dbt, session):\n"
+        "    found = dbt.ref('lake.s.v')\n"
+        "    return session.sql('SELECT y, lake.s.twice(y) AS z, s.f(y) AS w FROM lake.s.v ORDER BY 1')\n"
+    )
+    packages = ("duckdb",) if isolated else ()
+    source = PythonSource(code=code, path="models/t.py", reads=("lake.s.v",), packages=packages)
+    session.build(Build(name=name("t"), python=source, node="model.p.t"))
+    assert rows(session, "FROM lake.s.t") == [(0.0, 0.0, 0.0), (2.0, 4.0, 4.0), (4.0, 8.0, 8.0)]
 
 
 def test_what_reads_the_target_through_a_function_sees_all_its_rows(session: RunSession):

@@ -8,7 +8,6 @@ ones. Nothing of what it sends is trusted.
 from __future__ import annotations
 
 import contextlib
-import inspect
 import json
 import os
 import selectors
@@ -29,7 +28,7 @@ import duckdb
 from dbt.adapters.lakehouse.errors import FunctionError, JobCancelled, LakehouseError, TableError
 from dbt.adapters.lakehouse.jobs import function_runner, python_cell, sound
 from dbt.adapters.lakehouse.jobs.function import Definition, called
-from dbt.adapters.lakehouse.jobs.function_sql import native_types
+from dbt.adapters.lakehouse.jobs.function_sql import native_types, specification
 from dbt.adapters.lakehouse.jobs.job import Input, Job, LogLine, Progress, PythonNeeds, Watch
 from dbt.adapters.lakehouse.jobs.python_cell import Cell
 from dbt.adapters.lakehouse.jobs.python_env import Environment, Environments
@@ -42,7 +41,6 @@ KEPT = 4
 _TICK_SECONDS = 0.05
 _CHUNK = 1 << 20
 _MARGIN = 512 * 1024**2
-_MOST_LINES = 100_000
 _LONGEST = 1 << 40
 _RUNNER = Path(__file__).with_name("function_runner.py")
 
@@ -88,8 +86,7 @@ class FunctionProcesses:
             return self._call(definition, name, columns)
 
         # DuckDB counts parameters by the signature.
-        positions = (inspect.Parameter(f"a{at}", inspect.Parameter.POSITIONAL_ONLY) for at in range(len(takes)))
-        call.__signature__ = inspect.Signature([*positions])  # type: ignore[attr-defined]
+        call.__signature__ = function_runner.signature(len(takes))  # type: ignore[attr-defined]
         create: Any = connection.create_function  # names of types and kinds do as well as the objects it declares
         create(
             definition.native,
@@ -201,20 +198,11 @@ class _Process:
             raise
 
     def _specification(self, environment: Environment, limits: dict[str, int], channel: int) -> dict[str, Any]:
-        definition = self._definition
-        signature = definition.signatures[0]
         return {
             "channel": channel,
             "folders": [str(path) for path in environment.folders],
             "limits": limits,
-            "type": definition.type,
-            "code": signature.body,
-            "path": definition.path,
-            "lines_before": min(definition.line, _MOST_LINES),
-            "entry_point": definition.entry_point,
-            "arguments": [argument.name for argument in signature.arguments],
-            "types": [argument.type for argument in signature.arguments],
-            "returns": signature.returns,
+            **specification(self._definition),
         }
 
     def call(self, columns: Sequence[Any]) -> Any:

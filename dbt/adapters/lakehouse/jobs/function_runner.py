@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import decimal
+import inspect
 import json
 import linecache
 import os
@@ -167,6 +168,12 @@ def _explain(error: BaseException, path: str) -> str:
     first = next((i for i, frame in enumerate(frames) if frame.filename == path), len(frames))
     text = "".join(traceback.format_list(frames[first:])) + "".join(traceback.format_exception_only(error))
     return text.rstrip()[:_MESSAGE]
+
+
+def signature(count: int) -> inspect.Signature:
+    """The signature of a function with so many arguments, by which DuckDB counts them."""
+    kind = inspect.Parameter.POSITIONAL_ONLY
+    return inspect.Signature([inspect.Parameter(f"a{at}", kind) for at in range(count)])
 
 
 # the process

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 from dbt.adapters.lakehouse.errors import SqlError
 from dbt.adapters.lakehouse.jobs.function import Argument, Definition, Signature, called, shown
 from dbt.adapters.lakehouse.jobs.instance import quote
 from dbt.adapters.lakehouse.jobs.job import Job
+from dbt.adapters.lakehouse.jobs.tokens import tokenize
 
 _BY_TEXT = ("HUGEINT", "UHUGEINT", "JSON", "UUID", "BIT", "BIGNUM", "VARINT", "ENUM", "TIME WITH TIME ZONE")
 """Types of which Arrow and DuckDB make different things: their values go to Python and come back as texts."""
@@ -27,11 +29,11 @@ def macros(database: str, schema: str, name: str, definition: Definition) -> Ite
         names = [quote(argument.name) for argument in signature.arguments]
         body = _of_python(definition, signature) if definition.language == "python" else f"({signature.body}\n)"
         yield f"CREATE OR REPLACE MACRO {inner}({', '.join(names)}) AS {body}"
-        cast = ", ".join(f"CAST({quote(a.name)} AS {a.type})" for a in signature.arguments)
+        cast = [f"CAST({quote(a.name)} AS {a.type})" for a in signature.arguments]
         heads = ", ".join(
             _parameter(argument, typed=len(definition.signatures) > 1) for argument in signature.arguments
         )
-        outer.append(f"({heads}) AS CAST({inner}({cast}) AS {signature.returns})")
+        outer.append(f"({heads}) AS {_call(inner, names, cast, signature, scoped=has_scopes(definition))}")
     yield f"CREATE OR REPLACE MACRO {place}.{quote(called(name))}{', '.join(outer)}"
 
 
@@ -41,6 +43,25 @@ def drops(database: str, schema: str, name: str, count: int) -> Iterator[str]:
     yield f"DROP MACRO IF EXISTS {place}.{quote(called(name))}"
     for number in range(count):
         yield f"DROP MACRO IF EXISTS {place}.{quote(f'{name}{number or str()}')}"
+
+
+def _call(inner: str, names: list[str], cast: list[str], signature: Signature, *, scoped: bool) -> str:
+    """The call of the macro with the body. DuckDB puts arguments into it as they are written: where the body has names of
+    its own (of relations, of lambdas), they are computed outside of it, so that ``f(id)`` is not about an ``id`` in there.
+    """
+    if not (scoped and names):
+        return f"CAST({inner}({', '.join(cast)}) AS {signature.returns})"
+    given = [quote(f"__lakehouse_argument_{number}") for number in range(len(names))]
+    columns = ", ".join(f"{value} AS {name}" for value, name in zip(cast, given, strict=True))
+    return f"(SELECT CAST({inner}({', '.join(given)}) AS {signature.returns}) FROM (SELECT {columns}))"
+
+
+def has_scopes(definition: Definition) -> bool:
+    """Whether the body of a scalar function in SQL may have names of its own, as far as its tokens tell."""
+    if definition.language != "sql" or definition.type != "scalar":
+        return False
+    tokens = (token for signature in definition.signatures for token in tokenize(signature.body))
+    return any(token.word in ("from", "lambda") or token.text == "->" for token in tokens)
 
 
 def _parameter(argument: Argument, *, typed: bool) -> str:
@@ -79,6 +100,22 @@ def native_types(definition: Definition) -> tuple[list[str], str]:
     return takes or ["INTEGER"], transport(signature.returns)
 
 
+def specification(definition: Definition) -> dict[str, Any]:
+    """What ``function_runner`` needs to know of a function in Python."""
+    signature = definition.signatures[0]
+    return {
+        "type": definition.type,
+        "code": signature.body,
+        "path": definition.path,
+        "lines_before": min(definition.line, _MOST_LINES),
+        "entry_point": definition.entry_point,
+        "arguments": [argument.name for argument in signature.arguments],
+        "types": [argument.type for argument in signature.arguments],
+        "returns": signature.returns,
+    }
+
+
+_MOST_LINES = 100_000
 _ABOUT_TYPES = ("Conversion Error", "does not support the supplied arguments", "Unimplemented type for cast")
 
 

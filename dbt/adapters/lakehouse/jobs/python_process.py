@@ -35,7 +35,7 @@ from dbt.adapters.lakehouse.errors import (
     TableError,
     error_kinds,
 )
-from dbt.adapters.lakehouse.jobs import python_cell, sound
+from dbt.adapters.lakehouse.jobs import function_sql, python_cell, sound
 from dbt.adapters.lakehouse.jobs.engine import qualified, quote
 from dbt.adapters.lakehouse.jobs.job import Input, Job, LogLine, PythonCode, Watch
 from dbt.adapters.lakehouse.jobs.python_cell import Cell
@@ -175,11 +175,13 @@ class _Inputs:
         self.files: list[str] = []
         self._count = 0
 
-    def inputs(self) -> list[dict[str, str | None]]:
+    def inputs(self) -> list[dict[str, Any]]:
         """The job's inputs by name: with SQL where the process can read the files itself."""
         items = self._call.job.inputs
         from dbt.adapters.lakehouse.tables import metadata, reader
 
+        functions = [_function(item) for item in items if item.function is not None]
+        relations = [item for item in items if item.function is None]
         names: set[str] = set()
         for location in {item.metadata_location for item in items if item.metadata_location is not None}:
             table = metadata.load(location)
@@ -187,10 +189,16 @@ class _Inputs:
         beside = any(item.attached for item in items)  # which the process could not reach by itself
         if not beside and len(names) <= python_cell.MOST_FILES and all(name.startswith("/") for name in names):
             self.files = sorted(names)
-            return [{"name": _name(item), "sql": _select(item), "arrow": None} for item in items]
+            return [
+                _function(item)
+                if item.function is not None
+                else {"name": _name(item), "sql": _select(item), "arrow": None}
+                for item in items
+            ]
         # What a view reads need not be there by itself. Whatever the model can name stands in its code.
-        read = [item for item in items if _name(item) in self._call.code.code]
-        return [{"name": _name(item), "sql": None, "arrow": self._stage(_name(item))} for item in read]
+        read = [item for item in relations if _name(item) in self._call.code.code]
+        staged = [{"name": _name(item), "sql": None, "arrow": self._stage(_name(item))} for item in read]
+        return [*staged, *functions]
 
     def temporary(self) -> list[dict[str, str]]:
         """The session's temporary tables, with their rows."""
@@ -237,6 +245,23 @@ def _lossless(cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 def _name(item: Input) -> str:
     return qualified(item.database, item.schema, item.name)
+
+
+def _function(item: Input) -> dict[str, Any]:
+    """What makes a function of the lake in the process; one in Python must do with the model's own packages."""
+    assert item.function is not None
+    made, native = item.function, None
+    if made.language == "python":
+        takes, gives = function_sql.native_types(made)
+        kept = made.volatility != "non-deterministic"
+        native = {
+            **function_sql.specification(made),
+            "native": made.native,
+            "takes": takes,
+            "gives": gives,
+            "kept": kept,
+        }
+    return {"function": [*function_sql.macros(item.database, item.schema, item.name, made)], "python": native}
 
 
 def _select(item: Input) -> str:

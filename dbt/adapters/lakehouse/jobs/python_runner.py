@@ -118,6 +118,9 @@ def _prepare(connection: Any, specification: Specification) -> None:
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
     connection.execute(f"USE {specification['home']}")
     for number, item in enumerate(specification["inputs"]):
+        if "function" in item:
+            _make_function(connection, item)
+            continue
         sql = item["sql"]
         if item["arrow"] is not None:
             connection.register(f"__lakehouse_input_{number}", _mapped(item["arrow"]))
@@ -132,6 +135,27 @@ def _prepare(connection: Any, specification: Specification) -> None:
             connection.execute(statement)
         except duckdb.Error as error:
             print(f"not repeated in the model's own process: {statement}: {error}", file=sys.stderr)
+
+
+def _make_function(connection: Any, item: Mapping[str, Any]) -> None:
+    """A function of the lake; one in Python runs right here, with what the model has."""
+    said = item["python"]
+    if said is not None:
+        from dbt.adapters.lakehouse.jobs import function_runner
+
+        loaded = function_runner.Loaded(said)
+        gives = connection.sql(f"SELECT CAST(NULL AS {said['gives']}) AS r").to_arrow_table().schema.field(0).type
+
+        def call(*columns: Any) -> Any:
+            return loaded.results(columns[: len(said["arguments"])], len(columns[0]), gives)
+
+        call.__signature__ = function_runner.signature(len(said["takes"]))  # type: ignore[attr-defined]
+        connection.create_function(
+            said["native"], call, said["takes"], said["gives"],
+            type="arrow", null_handling="special", side_effects=not said["kept"],
+        )  # fmt: skip
+    for statement in item["function"]:
+        connection.execute(statement)
 
 
 def _mapped(path: str) -> Any:

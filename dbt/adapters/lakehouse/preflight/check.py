@@ -16,7 +16,7 @@ from dbt.adapters.lakehouse.errors import JobCancelled
 from dbt.adapters.lakehouse.jobs.job import Bound
 from dbt.adapters.lakehouse.preflight import hooks, lines, unit_tests
 from dbt.adapters.lakehouse.preflight.compiling import Compiling, DependsOnResults
-from dbt.adapters.lakehouse.preflight.drafts import HOOKS, Drafting, makes, name_of, place
+from dbt.adapters.lakehouse.preflight.drafts import FUNCTIONS, HOOKS, Drafting, makes, name_of, place
 from dbt.adapters.lakehouse.preflight.findings import Finding, Report
 from dbt.adapters.lakehouse.run.values import Draft, Looked, Name
 
@@ -76,7 +76,8 @@ class _Look:
         self._config, self._manifest, self._adapter = task.config, task.manifest, adapter
         self._nodes = [node for node in nodes if str(node.resource_type) in _LOOKED_AT and not node.is_ephemeral_model]
         self._tests = _unit_tests(task, nodes)
-        self._drafting = Drafting(adapter, task.config, task.manifest, self._nodes)
+        functions = [node.unique_id for node in nodes if str(node.resource_type) == "function"]
+        self._drafting = Drafting(adapter, task.config, task.manifest, self._nodes, functions)
         if hooks_too and _starts_with_preparation(task.manifest):
             self._drafting.prepared = True
         self._findings: list[Finding] = []
@@ -130,6 +131,8 @@ class _Look:
                 except CompilationError as error:
                     self._found(test, str(error.msg))
                     continue
+                if any(map(self._drafting.calls_coming, self._tested(test))):
+                    draft = Draft(node=draft.node, why=FUNCTIONS)
                 asked.append((test, dataclasses.replace(draft, tolerant=self._drafting.prepared), node))
         for (test, draft, node), looked in zip(asked, self._bind([draft for _, draft, _ in asked]), strict=True):
             found = {finding.node for finding in self._findings}

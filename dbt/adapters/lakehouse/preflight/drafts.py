@@ -29,6 +29,7 @@ HOOKS = "hooks may prepare what they read"
 CUSTOM = "their materialization is the project's own"
 PYTHON = "what their Python code returns is not known"
 UNREADABLE = "they could not be compiled ahead"
+FUNCTIONS = "they call functions that this run makes"
 LARGE = "their seed file is large"
 
 _KINDS: dict[str, Literal["table", "view"]] = {
@@ -58,10 +59,14 @@ class CannotBeTold(Exception):
 class Drafting:
     """Makes drafts of the nodes of one run."""
 
-    def __init__(self, adapter: LakehouseAdapter, config: Any, manifest: Any, waiting: Iterable[Any]) -> None:
+    def __init__(
+        self, adapter: LakehouseAdapter, config: Any, manifest: Any, waiting: Iterable[Any], functions: Iterable[str] = ()
+    ) -> None:
+        """``functions`` are those (by unique id) that this run makes, too."""
         self._adapter, self._config, self._manifest = adapter, config, manifest
         waiting = list(waiting)
         self._known: dict[str, bool] = {}
+        self._functions = frozenset(functions)
         self.coming = {
             place(node): Coming(node=node.unique_id, kind=self._kind(node)) for node in waiting if makes(node)
         }
@@ -105,8 +110,8 @@ class Drafting:
         return [node.raw_code, *found.values()]
 
     def _made(self, node: Any, compiling: Compiling) -> Draft:
-        if any(parent.startswith("function.") for parent in getattr(node.depends_on, "nodes", ())):
-            raise CannotBeTold("they call functions of the project")
+        if self.calls_coming(node):
+            raise CannotBeTold(FUNCTIONS)
         if (makes(node) or str(node.resource_type) == "test") and not self._is_known(node):
             raise CannotBeTold(CUSTOM)
         if hooks.prepares(node):
@@ -120,6 +125,10 @@ class Drafting:
                 return self._test(node, compiling)
             case _:
                 return self._model(node, compiling)
+
+    def calls_coming(self, node: Any) -> bool:
+        """Whether a node calls a function that this run makes."""
+        return not self._functions.isdisjoint(getattr(node.depends_on, "nodes", ()))
 
     def _is_known(self, node: Any) -> bool:
         """Whether what a node's materialization does is known here."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from dbt.adapters.lakehouse.catalog.model import FunctionEntry, Key, TableEntry, ViewEntry
@@ -12,14 +12,15 @@ from dbt.adapters.lakehouse.errors import ConfigError, SqlError
 from dbt.adapters.lakehouse.jobs.engine import qualified, quote
 from dbt.adapters.lakehouse.jobs.function import SUFFIX, Definition, Signature, called
 from dbt.adapters.lakehouse.jobs.job import Describe, Input
-from dbt.adapters.lakehouse.run.statements import Reference, parser, reads, requalify
-from dbt.adapters.lakehouse.run.values import Built, Function, Name, PythonSource, Reused
+from dbt.adapters.lakehouse.run.statements import Reference, parser, reads, requalify, syntax_tree, walk
+from dbt.adapters.lakehouse.run.values import Build, Built, Function, Name, PythonSource, Reused
 
 if TYPE_CHECKING:
+    from dbt.adapters.lakehouse.run.inputs import InputPlanner
     from dbt.adapters.lakehouse.run.session import RunSession
     from dbt.adapters.lakehouse.run.state import State
 
-__all__ = ["at", "called", "create", "find", "is_builtin", "reads_relations", "refuse_name", "source", "texts"]
+__all__ = ["added", "at", "called", "create", "find", "is_builtin", "reads_relations", "refuse_name", "source", "texts"]
 
 _BUILTIN: set[str] = set()
 
@@ -47,7 +48,9 @@ def find(state: State, reference: Reference, database: str, default_schema: str)
 def is_builtin(name: str) -> bool:
     """Whether DuckDB has a function of that name."""
     if not _BUILTIN:
-        rows = parser().execute("SELECT DISTINCT lower(function_name) FROM duckdb_functions() WHERE internal").fetchall()
+        rows = (
+            parser().execute("SELECT DISTINCT lower(function_name) FROM duckdb_functions() WHERE internal").fetchall()
+        )
         _BUILTIN.update(row[0] for row in rows)
     return name.lower() in _BUILTIN
 
@@ -92,6 +95,23 @@ def source(definition: Definition) -> PythonSource:
     )
 
 
+def added(inputs: tuple[Input, ...], planner: InputPlanner, texts: Iterable[str]) -> tuple[Input, ...]:
+    """The inputs, and the functions that other texts call, with all that those read."""
+    known = {_place(item) for item in inputs}
+    more = (item for text in texts for item in planner.called(reads(text)))
+    return (*(item for item in dict.fromkeys(more) if _place(item) not in known), *inputs)
+
+
+def in_python(build: Build) -> tuple[str, ...]:
+    """The texts in a Python model's code that may be SQL."""
+    if build.python is None:
+        return ()
+    # Imported late: few builds need it.
+    from dbt.adapters.lakehouse.run import python_parts
+
+    return tuple(python_parts.look_at(build.python, build.name.name).sql)
+
+
 _BEFORE, _AFTER = "SELECT (", "\n)"
 
 
@@ -123,7 +143,9 @@ def create(session: RunSession, wish: Function, *, rebuild: bool = False) -> Bui
         seen = {key: session.state.own.content(key)}
         current = session.state.own.get(key)
         if current is not None and not isinstance(current, FunctionEntry):
-            raise SqlError(f"a {current.kind} is called {name}, which is how functions are filed; give one another name")
+            raise SqlError(
+                f"a {current.kind} is called {name}, which is how functions are filed; give one another name"
+            )
         started = time.perf_counter()
         entry = _made(session, wish, name)
         if current == entry and not rebuild:
@@ -142,6 +164,11 @@ def create(session: RunSession, wish: Function, *, rebuild: bool = False) -> Bui
 def _made(session: RunSession, wish: Function, name: Name) -> FunctionEntry:
     """The entry of a function that DuckDB takes. Raises ``SqlError`` for any other, ``FunctionError`` for Python code."""
     definition = at(_with_known_types(session, wish), lambda sql: requalify(sql, *_in_full(session)))
+    if definition.type == "aggregate" and any(map(_has_from, texts(definition))):
+        raise SqlError(
+            f"function {wish.name} cannot be created: an aggregate knows nothing but its arguments; let what calls it join "
+            "what else it takes"
+        )
     inputs = session.inputs(*texts(definition))
     own = Input(database=session.database, schema=name.schema, name=name.name, function=definition)
     if any(_place(item) == _place(own) for item in inputs):
@@ -164,6 +191,11 @@ def _made(session: RunSession, wish: Function, name: Name) -> FunctionEntry:
         node=wish.node,
         inputs=session.planner.keys(inputs),
     )
+
+
+def _has_from(sql: str) -> bool:
+    found = (node.get("from_table") for node in walk(syntax_tree(sql)))
+    return any(isinstance(table, dict) and table.get("type") != "EMPTY" for table in found)
 
 
 def _with_known_types(session: RunSession, wish: Function) -> Definition:
@@ -211,7 +243,9 @@ def _place(item: Input) -> tuple[str, str, str]:
 def _check_name(name: Name) -> None:
     for part in (name.schema, name.name):
         if not part or "\0" in part:
-            raise ConfigError(f"{str(name)!r} is no name of a function: each part of it needs characters, and none of them null")
+            raise ConfigError(
+                f"{str(name)!r} is no name of a function: each part of it needs characters, and none of them null"
+            )
     if is_builtin(name.name):
         raise ConfigError(
             f"function {name} would be called like DuckDB's own {name.name}(), and {quote(name.name)}(…) without a schema mean "

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterable
 
 from dbt.adapters.lakehouse.catalog.model import Entry, FunctionEntry, Key, SchemaEntry, TableEntry, ViewEntry
 from dbt.adapters.lakehouse.errors import SqlError
+from dbt.adapters.lakehouse.jobs import function_sql
 from dbt.adapters.lakehouse.jobs.function import Definition
 from dbt.adapters.lakehouse.jobs.job import Input
 from dbt.adapters.lakehouse.jobs.listed import Listed
@@ -86,6 +88,12 @@ class InputPlanner:
         """The function of the lake that a call means, with the database that it is of; None if it is none of the lake."""
         return functions.find(self._state, reference, self._database, self._default_schema)
 
+    def called(self, seen: Reads) -> tuple[Input, ...]:
+        """The functions of the lake that a statement calls, after all that they read and call themselves."""
+        found: dict[tuple[str, str, str], Input] = {}
+        self._collect(dataclasses.replace(seen, relations=frozenset(), catalog=False), found)
+        return tuple(found.values())
+
     def calls(self, sql: str) -> bool:
         """Whether a statement calls a function of the lake."""
         return any(self.function(reference) is not None for reference in reads(sql).functions)
@@ -97,6 +105,11 @@ class InputPlanner:
         # In a fixed order, so that the same SQL gives the same job.
         for reference in _sorted(seen.functions):
             if (function := self.function(reference)) is not None:
+                if reference in seen.over_windows and function_sql.has_scopes(function[1].definition):
+                    raise SqlError(
+                        f"{reference.name}() is called with a window function as its argument, which would be computed in "
+                        "the function instead of here; compute it in a subquery, and call the function with its column"
+                    )
                 self._add(*function, found)
         for reference in _sorted(seen.relations):
             if (alias := self.attached(reference)) is not None:

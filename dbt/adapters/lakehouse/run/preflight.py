@@ -27,7 +27,7 @@ def look(session: RunSession, drafts: Sequence[Draft]) -> list[Looked]:
     planner = _Planner(session, drafts)
     sketches = [planner.sketch(draft) for draft in drafts]
     action = Bind(drafts=tuple(sketches), standing=tuple(planner.standing.values()))
-    bound = session.submit(action, tuple(planner.attached.values())).bound
+    bound = session.submit(action, (*planner.attached.values(), *planner.functions.values())).bound
     return [
         Looked(bound=one, missing=planner.missing.get(draft.node, ())) for draft, one in zip(drafts, bound, strict=True)
     ]
@@ -43,6 +43,7 @@ class _Planner:
         self.standing: dict[Place, Sketch] = {}
         self.missing: dict[str, tuple[Name, ...]] = {}
         self.attached: dict[str, Input] = {}
+        self.functions: dict[Place, Input] = {}
         self._unreachable: dict[str, str] = {}
         # At once, instead of one after the other.
         session.state.own.look_up(set(self._own_keys(drafts)))
@@ -79,6 +80,8 @@ class _Planner:
         away = next(filter(None, (self._reach(r) for one in seen for r in one.relations)), None)
         if away is not None:
             return Sketch(node=draft.node, place=place, why=away)
+        if not all(map(self._call, seen)):
+            return Sketch(node=draft.node, place=place, why="it calls functions that read relations")
         missing = self._missing(seen[0])
         if missing and not draft.tolerant and not self._doubtful(draft, seen):
             self.missing[draft.node] = missing
@@ -117,6 +120,14 @@ class _Planner:
             elif _fold(self._home(name)) in self._made:
                 yield self._home(name)
 
+    def _call(self, seen: Reads) -> bool:
+        """Have the functions bound that are called; False if they read relations, of which there are no rows here."""
+        inputs = self._session.planner.called(seen)
+        if not all(item.function is not None for item in inputs):
+            return False
+        self.functions |= {_fold((item.database, item.schema, item.name)): item for item in inputs}
+        return True
+
     def _reach(self, reference: Reference) -> str:
         """Attach the database beside the lake that a reference reads; why that cannot be done."""
         alias = self._session.planner.attached(reference)
@@ -143,6 +154,9 @@ class _Planner:
         elif isinstance(entry, ViewEntry):
             # Before what it reads, so that one that reads itself comes to an end.
             sql = self._session.planner.body(database, entry)
+            if not self._call(reads(sql)):
+                self.standing[place] = Sketch(node=entry.node or "", place=place, makes="table", columns=entry.columns)
+                return place
             self.standing[place] = Sketch(node=entry.node or "", place=place, makes="view", sql=sql)
             self.standing[place] = Sketch(
                 node=entry.node or "",

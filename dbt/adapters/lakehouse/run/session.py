@@ -283,13 +283,14 @@ class RunSession:
     ) -> Job:
         if self.state.granted_only:
             beneath.check(action, setup)
+        definitions = self.run.definitions if self.run is not None else ()
         return Job(
             key=uuid.uuid4().hex,
             database=self.database,
             default_schema=self.default_schema,
             action=answerable(action, self.planner.is_state),
-            inputs=inputs,
-            definitions=self.run.definitions if self.run is not None else (),
+            inputs=functions.added(inputs, self.planner, definitions),
+            definitions=definitions,
             setup=setup,
             **({} if build is None else _demands(build)),
         )
@@ -320,7 +321,7 @@ class RunSession:
                 raise NotInLake(f"{build.name} is not a table; only create can make it")
             if build.mode != "create" and table is not None:
                 materialized.check_rows_of(build.name, table)
-            inputs = self.inputs(*_texts(build))
+            inputs = self._inputs_of(build)
             known = self.planner.keys(inputs)
             action = self._action(build, table)
             seen = {key: self.state.own.content(key)}
@@ -426,7 +427,10 @@ class RunSession:
 
     def known_inputs(self, build: Build) -> dict[str, str]:
         """What a build reads, by key: content ids of what stands there."""
-        return self.planner.keys(self.inputs(*_texts(build)))
+        return self.planner.keys(self._inputs_of(build))
+
+    def _inputs_of(self, build: Build) -> tuple[Input, ...]:
+        return functions.added(self.inputs(*_texts(build)), self.planner, functions.in_python(build))
 
     def create_view(
         self, name: Name, sql: str, *, node: str | None = None, comment: str | None = None, **more: Any

@@ -410,13 +410,14 @@ class Reads:
     """What a statement may read: relations, and whether it asks for the catalog itself (``information_schema``).
 
     ``exact`` says that DuckDB's parser named the relations; otherwise they are all names that could be one. ``functions``
-    are what it calls, DuckDB's own among them.
+    are what it calls, DuckDB's own among them, ``over_windows`` those with a window function in an argument.
     """
 
     relations: frozenset[Reference]
     catalog: bool
     exact: bool
     functions: frozenset[Reference] = frozenset()
+    over_windows: frozenset[Reference] = frozenset()
 
 
 Rename = Callable[[Reference], tuple[str, str, str] | None]
@@ -522,7 +523,13 @@ def _named(sql: str) -> Reads:
             # SHOW TABLES and its like; DESCRIBE of a relation carries a query, which is walked like any other.
             catalog = True
             relations.add(Reference(database=node.get("catalog_name", ""), schema="information_schema", name="tables"))
-    return Reads(relations=frozenset(relations), catalog=catalog, exact=True, functions=frozenset(functions), over_windows=_over_windows(tree))
+    return Reads(
+        relations=frozenset(relations),
+        catalog=catalog,
+        exact=True,
+        functions=frozenset(functions),
+        over_windows=_over_windows(tree),
+    )
 
 
 def _over_windows(tree: dict[str, Any]) -> frozenset[Reference]:
