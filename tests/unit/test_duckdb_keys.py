@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from dbt.adapters.duckdb.credentials import DuckDBCredentials
 
 from dbt.adapters.lakehouse.errors import ConfigError
@@ -108,3 +110,11 @@ def test_wrong_values_are_refused_without_showing_secrets(key: str, value: Any, 
         validate({**BASE, key: value})
     assert said in str(caught.value)
     assert "hush" not in str(caught.value)
+
+
+def test_the_fragment_of_a_profile_in_the_docs_is_valid() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "files.md").read_text()
+    (fragment,) = [block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "type: lakehouse" in block]
+    output = yaml.safe_load(fragment)["dev"]
+    validate(output)
+    assert {"secrets", "filesystems", "extensions", "settings", "module_paths"} <= output.keys()
