@@ -127,6 +127,7 @@ class Shop:
                         session.execute(f'SELECT * FROM lake."{entry.schema}"."{entry.name}"').rows, key=repr
                     )
                     for entry in session.relations("lake")
+                    if entry.kind != "function"
                 }
             finally:
                 session.close()

@@ -167,9 +167,15 @@ class _Process:
         file = self._folder / "specification.json"
         try:
             limits = python_cell.limits(amount(memory) + _MARGIN, isolated=self._isolated)
-            file.write_text(json.dumps(self._specification(environment, limits, theirs.fileno())), encoding="utf-8")
+            file.write_text(
+                json.dumps(self._specification(environment, limits, theirs.fileno(), settings.module_paths)),
+                encoding="utf-8",
+            )
             inner = [str(environment.interpreter), "-I", "-S", "-u", str(_RUNNER), str(file)]
-            cell = Cell(visible=(environment.prefix, *environment.folders, _RUNNER, file), private=work)
+            cell = Cell(
+                visible=(environment.prefix, *environment.folders, _RUNNER, file, *map(Path, settings.module_paths)),
+                private=work,
+            )
             self._process = subprocess.Popen(
                 python_cell.command(isolation, cell, inner) if isolation is not None else inner,
                 stdin=subprocess.DEVNULL,
@@ -197,11 +203,14 @@ class _Process:
             self.close()
             raise
 
-    def _specification(self, environment: Environment, limits: dict[str, int], channel: int) -> dict[str, Any]:
+    def _specification(
+        self, environment: Environment, limits: dict[str, int], channel: int, modules: tuple[str, ...]
+    ) -> dict[str, Any]:
         return {
             "channel": channel,
             "folders": [str(path) for path in environment.folders],
             "limits": limits,
+            "modules": modules,
             **specification(self._definition),
         }
 

@@ -280,6 +280,7 @@ def _find_packages(specification: Specification) -> None:
     sys.path[:] = [entry for entry in sys.path if entry != str(Path(__file__).parent)]
     for folder in specification["folders"]:
         site.addsitedir(folder)
+    sys.path.extend(specification["modules"])
 
 
 if __name__ == "__main__":

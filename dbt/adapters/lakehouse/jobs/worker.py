@@ -104,7 +104,7 @@ class Worker:
 
     def end(self) -> None:
         """End the session: its temporary tables and settings are gone."""
-        if self._functions is not None and self._isolate_python:
+        if self._functions is not None and (self._isolate_python or self._settings.module_paths):
             # What a function keeps in its process is not for the next one, who may be somebody else.
             self._functions.close()
         self._defined.clear()

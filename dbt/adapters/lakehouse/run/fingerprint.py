@@ -409,7 +409,7 @@ class _Work:
             inner.put(f"code {number}", inner.read(text).text)
         if made.language == "python":
             source = functions.source(made)
-            known = python_parts.look_at(source, "\0")
+            known = python_parts.look_at(source, "\0", folders=self._session.settings.module_paths)
             inner.put("python", python_parts.normal(source.code))
             inner.parts.update(known.parts)
             if inner._reuse == "auto":
