@@ -24,7 +24,8 @@ from dbt.adapters.lakehouse.run.lifecycle import LakeRun
 from dbt.adapters.lakehouse.run.materialized import ViewChanges, changes
 from dbt.adapters.lakehouse.run.session import RunSession
 from dbt.adapters.lakehouse.run.upkeep import CompactRequest
-from dbt.adapters.lakehouse.run.values import Build, Built, Name
+from dbt.adapters.lakehouse.run.values import Build, Built, MergeRequest, Name
+from dbt.adapters.lakehouse.settings import PublishMode
 from dbt.adapters.lakehouse.tables.values import Constraints
 
 OpenRun = Callable[..., LakeRun]
@@ -199,6 +200,33 @@ def test_a_clone_is_one_too_and_a_table_if_that_is_said(filled):
     assert len(rows(filled, "FROM lake.s.w")) == 3
     with pytest.raises(SqlError, match="is a table, not a materialized view"):
         filled.execute("CREATE MATERIALIZED VIEW lake.s.y CLONE lake.s.t")
+
+
+def test_a_view_is_cloned_by_its_sql(filled):
+    filled.execute("CREATE VIEW lake.s.seen AS SELECT k FROM lake.s.t; CREATE VIEW lake.s.also CLONE lake.s.seen")
+    seen, also = filled.lookup(name("seen")), filled.lookup(name("also"))
+    assert also == dataclasses.replace(seen, name="also")
+    filled.execute("CREATE OR REPLACE VIEW lake.s.also CLONE lake.s.seen")
+    for statement in ("CREATE VIEW lake.s.w CLONE lake.s.t", "CREATE MATERIALIZED VIEW lake.s.w CLONE lake.s.seen"):
+        with pytest.raises(NotInLake, match=r"is not a (materialized )?view of the lake"):
+            filled.execute(statement)
+    with pytest.raises(NotInLake, match="only tables can be cloned"):
+        filled.execute("CREATE TABLE lake.s.w CLONE lake.s.seen")
+
+
+def test_two_branches_that_refreshed_one_are_in_conflict(lake: EmbeddedLake, open_run: OpenRun):
+    def on(branch: str, *statements: str) -> None:
+        run = open_run(branch=branch, publish=PublishMode.EACH_NODE)
+        with closing(run.session()) as session:
+            for statement in statements:
+                session.execute(statement)
+
+    on("main", "CREATE TABLE s.t AS SELECT 1 AS k", "CREATE MATERIALIZED VIEW s.v AS SELECT k FROM s.t")
+    on("dev", "INSERT INTO s.t VALUES (2)", "REFRESH MATERIALIZED VIEW s.v")
+    on("main", "INSERT INTO s.t VALUES (3)", "REFRESH MATERIALIZED VIEW s.v")
+    merged = lake.versions.merge(MergeRequest(source="dev", target="main", author="a", dry_run=True))
+    assert [one.key for one in merged.conflicts] == [Key("s", "v")], "rows of two queries' results make no third one"
+    assert [one.key for one in merged.settled] == [Key("s", "t")]
 
 
 def test_a_property_is_altered_without_a_new_file(filled):
