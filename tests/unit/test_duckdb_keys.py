@@ -25,6 +25,8 @@ WORKS: dict[str, Any] = {
     "use_credential_provider": "aws",
     "filesystems": [{"fs": "memory"}],
     "module_paths": ["lib"],
+    "attach": [{"path": "other.duckdb", "alias": "other"}],
+    "plugins": [{"module": "excel"}],
 }
 REFUSED: dict[str, tuple[Any, str]] = {
     "path": ("shop.duckdb", "'warehouse'"),
@@ -37,8 +39,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "motherduck_token": ("hush", "'warehouse'"),
     "flights": ({"enabled_by_default": True}, "packages:"),
 }
-ELSEWHERE = ("attach", "plugins")  # keys with tests of their own
-KEYS = sorted({field.name for field in dataclasses.fields(DuckDBCredentials)} - {*ELSEWHERE})
+KEYS = sorted(field.name for field in dataclasses.fields(DuckDBCredentials))
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -9,6 +9,8 @@ import duckdb
 import pytest
 from dbt_shop import Shop
 
+from dbt.adapters.lakehouse.lake.base import MergeRequest
+
 MODELS = {
     "models/people.sql": """
         {{ config(materialized='external', location='out/people.parquet') }}
@@ -116,3 +118,18 @@ def test_what_cannot_be_written_fails_before_anything_is_published(shop: Shop) -
     ):
         assert said in " ".join(outcome.output.split()), outcome.output
     assert not (shop.root / "out").exists()
+
+
+def test_other_ways_to_publish(project: Shop) -> None:
+    project.models(late="select error('late') as x from {{ ref('plain') }}")
+    # Each node counts as it ends, and so does its file.
+    project.dbt("run", "--select", "plain", "late", code=1, LAKEHOUSE_PUBLISH="each_node", LAKEHOUSE_PREFLIGHT="off")
+    assert files(project) == ["files/plain.csv"]
+    # What is left on its branch is written by nobody, until the model runs where it was merged to.
+    outcome = project.dbt("run", "--select", "people", LAKEHOUSE_PUBLISH="manual")
+    assert files(project) == ["files/plain.csv"]
+    (run,) = {word.rstrip(";") for word in outcome.output.replace("`", " ").split() if word.startswith("run/")}
+    with project.lake() as lake:
+        lake.versions.merge(MergeRequest(source=run, target="main", author="ann"))
+    project.dbt("run", "--select", "people")
+    assert files(project) == ["files/plain.csv", "out/people.parquet"]

@@ -103,6 +103,10 @@ def test_sources_and_models_read_files_and_are_reused_while_these_are_what_they_
     # A view reads the files as they are, in the project's folder.
     monkeypatch.chdir(project.root)
     assert project.rows("select count(*) from shop.stg_orders") == [(4,)]
+    project.dbt("docs", "generate")
+    catalog = json.loads(project.read("target/catalog.json"))
+    assert "model.shop.customers" in catalog["nodes"]
+    assert not catalog["errors"]
     outcome = project.dbt("run", "--empty", "--select", "empty")
     assert "ERROR" not in outcome.output.replace("ERROR=0", "")
     assert project.rows("from shop.empty") == []

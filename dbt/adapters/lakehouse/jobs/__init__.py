@@ -3,6 +3,7 @@
 ===================  ====================================================================
 ``job``              the values: inputs, actions, results; their JSON form
 ``instance``         a DuckDB with its limits and its private folder
+``secrets``          what an instance reaches S3 and the like with; ``filesystems``: others by fsspec
 ``engine``           a DuckDB in which inputs are bound under the lake's names
 ``sandbox``          a DuckDB that can open a job's files and no others
 ``permitted``        which SQL the sandbox lets through

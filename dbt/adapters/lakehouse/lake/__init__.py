@@ -6,6 +6,7 @@
 ``versions``     merging and going back, on a catalog
 ``maintenance``  collecting garbage and compacting
 ``remote``       all behind a service, reached by URL and token
+``exports``      tables as files beside the lake; ``exported_files`` puts them there
 ``connect``      a connection for Python programs that read
 ``compare``      one relation at two refs: its columns and rows
 ``rerun``        a past run once more, on the data that it saw; ``replay``, ``retold`` beneath it

@@ -111,7 +111,10 @@ class Exports:
         for owner, uri in list(self._waiting()):
             if owner not in published and not self._is_published(owner, uri):
                 continue
-            export = Export(**json.loads(self._store.read(uri)))
+            try:
+                export = Export(**json.loads(self._store.read(uri)))
+            except (StorageError, ValueError, TypeError):
+                continue  # another process wrote it, or it is another version's
             try:
                 if self.write(export):
                     written.append(export)
