@@ -10,7 +10,6 @@ import duckdb
 
 from dbt.adapters.lakehouse.errors import JobCancelled, OutOfMemory, SandboxError, SqlError, StorageError
 from dbt.adapters.lakehouse.jobs import attached, function_sql, plugins
-from dbt.adapters.lakehouse.jobs import attached
 from dbt.adapters.lakehouse.jobs.instance import Instance, quote
 from dbt.adapters.lakehouse.jobs.job import Input
 from dbt.adapters.lakehouse.jobs.listing import Listings
@@ -59,11 +58,11 @@ class Engine:
         self._schemas: set[tuple[str, str]] = set()
         self._beside = {one.alias.lower(): one for one in settings.attached}
         self._reached: set[str] = set()
-        self._listings = Listings(self.connection)
-        self._home = (settings.database, "main")
         self._loaded: set[tuple[str, str, str]] = set()
         # What plugins attached stays as long as the DuckDB that they prepared.
         self._there = self._attached_now() if self.instance.plugins is not None else frozenset()
+        self._listings = Listings(self.connection)
+        self._home = (settings.database, "main")
         self.attach(settings.database)
 
     @property
@@ -263,7 +262,16 @@ def duckdb_errors(memory_limit: str | None = None) -> Iterator[None]:
             "that must read what is outside, declare `external_access: true` where the operator of the service allows it"
         ) from error
     except duckdb.Error as error:
-        raise (unreachable(error) or _gone(error) or SqlError(str(error))) from error
+        raise (unreachable(error) or _gone(error) or SqlError(f"{error}{_unknown_database(error)}")) from error
+
+
+def _unknown_database(error: duckdb.Error) -> str:
+    if not re.search(r'Catalog "[^"]*" does not exist', str(error)):
+        return ""
+    return (
+        "; the profile's `attach` names databases beside the lake, and one that a statement attached is there as long as its "
+        "node runs"
+    )
 
 
 _FILE_OF_TABLE = re.compile(r"[^\s\"']*/[0-9a-f]{8}/data/[0-9a-f]{32}[^\"']*\.parquet")

@@ -36,7 +36,6 @@ class Input:
     is_view: bool = False
     attached: bool = False
     of_run: str | None = None
-    attached: bool = False
     function: Definition | None = None
     listing: Listing | None = None
 
