@@ -267,6 +267,9 @@ class LakehouseAdapter(ExternalModels, MetadataFreshness, SQLAdapter):
         """Columns of a table from the catalog; of a view, or of a temporary relation, as DuckDB sees it now."""
         with dbt_errors():
             session = self._session()
+            beside = attached_relations.columns(session, self._name(relation)) if relation.schema else None
+            if beside is not None:
+                return beside
             in_lake = relation.schema and getattr(relation, "external", None) is None
             entry = session.lookup(self._name(relation)) if in_lake else None
             if isinstance(entry, TableEntry):
@@ -731,12 +734,6 @@ class LakehouseAdapter(ExternalModels, MetadataFreshness, SQLAdapter):
         rows = max(built.rows_written, built.rows_deleted)
         return AdapterResponse(_message=f"{verb} {rows}", code=verb, rows_affected=rows)
 
-    def submit_python_job(self, parsed_model: dict[str, Any], compiled_code: str) -> AdapterResponse:
-        """A Python model of a materialization that is not ours: its table is made under the model's name."""
-        relation = self.Relation.create(
-            database=parsed_model.get("database") or self._database,
-            schema=parsed_model["schema"],
-            identifier=parsed_model["alias"],
     @available.parse(lambda *a, **k: None)
     def clone_source(self, relation: BaseRelation) -> BaseRelation:
         """What ``dbt clone`` makes a clone of: what stands at a relation of the state that ``--state`` names."""
@@ -744,6 +741,12 @@ class LakehouseAdapter(ExternalModels, MetadataFreshness, SQLAdapter):
             branch = self.credentials.target_branch()
             return cloning.source(self._session(), relation, database=self._database, branch=branch)
 
+    def submit_python_job(self, parsed_model: dict[str, Any], compiled_code: str) -> AdapterResponse:
+        """A Python model of a materialization that is not ours: its table is made under the model's name."""
+        relation = self.Relation.create(
+            database=parsed_model.get("database") or self._database,
+            schema=parsed_model["schema"],
+            identifier=parsed_model["alias"],
             type=RelationType.Table,
         )
         response: AdapterResponse = self.build_table(parsed_model, relation, compiled_code)
