@@ -97,7 +97,7 @@ def test_arrow_has_the_types_that_duckdb_gives(lease: Lease) -> None:
     table = lease.run(ask(sql, arrow=True)).arrow
     assert isinstance(table, pa.Table)
     with duckdb.connect() as direct:
-        expected = direct.execute(sql).to_arrow_table()
+        expected = direct.sql(sql).to_arrow_table()
     assert [field.type for field in table.schema][:3] == [field.type for field in expected.schema][:3]
     assert table.schema.names == expected.schema.names
     assert table["b"].to_pylist() == [True]

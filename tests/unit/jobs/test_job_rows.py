@@ -95,7 +95,7 @@ def both_ways(sql: str, zone: str = "UTC") -> tuple[list[tuple[Any, ...]], list[
         con.execute("SET arrow_lossless_conversion = true")
         con.execute("SET TimeZone = ?", [zone])
         direct = con.execute(sql).fetchall()
-        return direct, decode(encode(con.execute(sql).to_arrow_reader(1000)))
+        return direct, decode(encode(con.sql(sql).to_arrow_reader(1000)))
 
 
 @pytest.mark.parametrize("kind", LITERALS)
@@ -129,7 +129,7 @@ def test_few_rows_and_many(rows: int) -> None:
 def rows_of(sql: str) -> ArrowRows:
     with duckdb.connect() as con:
         con.execute("SET arrow_lossless_conversion = true")
-        return ArrowRows(encode(con.execute(sql).to_arrow_reader(1000)))
+        return ArrowRows(encode(con.sql(sql).to_arrow_reader(1000)))
 
 
 def test_they_are_a_sequence() -> None:
@@ -146,7 +146,7 @@ def test_they_are_a_sequence() -> None:
 @pytest.mark.parametrize("limit", [None, 0, 1, 999, 1000, 1001, 5000, 9999])
 def test_no_more_than_wanted(limit: int | None) -> None:
     with duckdb.connect() as con:
-        got = list(first(con.execute("FROM range(5000)").to_arrow_reader(1000), limit))
+        got = list(first(con.sql("FROM range(5000)").to_arrow_reader(1000), limit))
     assert sum(batch.num_rows for batch in got) == (5000 if limit is None else min(limit, 5000))
 
 
@@ -154,9 +154,9 @@ def test_plain_is_what_duckdb_gives_to_arrow() -> None:
     sql = "SELECT 1::HUGEINT h, true b, uuid() u, TIMESTAMPTZ '2020-01-01 00:00:00+00' t, {'x': [1::UHUGEINT]} s FROM range(3000)"
     with duckdb.connect() as con:
         con.execute("SET TimeZone = 'Europe/Zurich'")
-        expected = con.execute(sql).to_arrow_table().schema
+        expected = con.sql(sql).to_arrow_table().schema
         con.execute("SET arrow_lossless_conversion = true")
-        lossless = con.execute(sql).to_arrow_reader(1000)
+        lossless = con.sql(sql).to_arrow_reader(1000)
         assert lossless.schema != expected
         table = plain(lossless).read_all()
     assert table.schema == expected
@@ -165,7 +165,7 @@ def test_plain_is_what_duckdb_gives_to_arrow() -> None:
 
 def test_what_is_plain_already_is_not_touched() -> None:
     with duckdb.connect() as con:
-        reader = con.execute("FROM range(3)").to_arrow_reader(1000)
+        reader = con.sql("FROM range(3)").to_arrow_reader(1000)
         assert plain(reader) is reader
 
 
@@ -175,10 +175,10 @@ def test_errors_are_duckdbs_own(through: Any) -> None:
         con.execute("SET arrow_lossless_conversion = true")
         late = "SELECT true AS b, CASE WHEN i = 299999 THEN 'x' ELSE '1' END::INT AS n FROM range(300000) t(i)"
         with pytest.raises(duckdb.Error, match=r"^Conversion Error: Could not convert string 'x'"):
-            through(con.execute(late).to_arrow_reader(1000)).read_all()
+            through(con.sql(late).to_arrow_reader(1000)).read_all()
         much = "SELECT true AS b, i FROM range(10000000) t(i) ORDER BY hash(i)"
         with pytest.raises(duckdb.OutOfMemoryException):
-            through(con.execute(much).to_arrow_reader(1000)).read_all()
+            through(con.sql(much).to_arrow_reader(1000)).read_all()
 
 
 def test_what_is_no_arrow_is_refused() -> None:

@@ -68,7 +68,7 @@ def test_partition_values_are_those_of_pyicebergs_transforms(transform, kind, va
     apply = field.transform.transform(source) if transform != "void" else lambda _: None
     for task in table.scan().plan_files():
         path = task.file.file_path.removeprefix("file://")
-        rows = con.execute("SELECT x FROM read_parquet(?, hive_partitioning = false)", [[path]]).to_arrow_table()
+        rows = con.sql("SELECT x FROM read_parquet(?, hive_partitioning = false)", params=[[path]]).to_arrow_table()
         assert {_comparable(apply(v)) for v in _inner(rows["x"])} == {_comparable(task.file.partition[0])}
 
 

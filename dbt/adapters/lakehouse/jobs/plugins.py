@@ -262,7 +262,7 @@ def _rows(found: Any) -> pa.Table:
     from dbt.adapters.lakehouse.jobs.python_model import expose
 
     with duckdb.connect() as connection:
-        return connection.execute(expose(found, connection)).to_arrow_table()
+        return connection.sql(expose(found, connection)).to_arrow_table()
 
 
 def code_of(settings: LakeSettings) -> list[list[str]]:

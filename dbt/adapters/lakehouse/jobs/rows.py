@@ -157,8 +157,8 @@ def _plain(table: pa.Table, wanted: Sequence[int]) -> pa.Table:
     return table
 
 
-def rows_of(cursor: duckdb.DuckDBPyConnection) -> pa.RecordBatchReader:
-    """The rows of a cursor's query, made as they are read. Raises DuckDB's errors, now and then."""
+def rows_of(cursor: duckdb.DuckDBPyConnection | duckdb.DuckDBPyRelation) -> pa.RecordBatchReader:
+    """The rows of a query, made as they are read. Raises DuckDB's errors, now and then."""
     import duckdb
 
     try:

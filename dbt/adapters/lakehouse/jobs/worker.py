@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 _INTERRUPT_SECONDS = 0.05
 _STAGED = "__lakehouse_rows"
 _BATCH = 10_000
+_HOLDS_RESULTS = int(duckdb.__version__.partition(".")[0]) >= 2
 _COUNTED = (
     duckdb.StatementType.INSERT,
     duckdb.StatementType.UPDATE,
@@ -447,8 +448,10 @@ def describe(cursor: duckdb.DuckDBPyConnection, sql: str) -> tuple[Column, ...]:
 
 @telemetry.phase("execute")
 def _answer(cursor: duckdb.DuckDBPyConnection, action: Query, sink: Sink | None = None) -> JobResult:
-    cursor.execute(action.sql)
-    description = cursor.description
+    source = _relation(cursor, action.sql) if action.arrow or sink is not None else None
+    if source is None:
+        source = cursor.execute(action.sql)
+    description = source.description
     if not description:
         return JobResult()
     if not action.fetch:
@@ -461,12 +464,23 @@ def _answer(cursor: duckdb.DuckDBPyConnection, action: Query, sink: Sink | None 
         return JobResult(rows_affected=counted[0][0] if counted else 0)
     columns = tuple(Column(name=column[0], type=str(column[1])) for column in description)
     if sink is not None:
-        sink(columns, rows_of(cursor))
+        sink(columns, rows_of(source))
         return JobResult(columns=columns)
     if action.arrow:
-        return JobResult(columns=columns, arrow=cursor.to_arrow_table())
+        return JobResult(columns=columns, arrow=source.to_arrow_table())
     rows: list[tuple[Any, ...]] = cursor.fetchall() if action.limit is None else cursor.fetchmany(action.limit)
     return JobResult(columns=columns, rows=rows)
+
+
+def _relation(cursor: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation | None:
+    """A SELECT as a relation, where only that gives Arrow as it is computed.
+
+    What ``execute`` answers is held and copied as a whole on its way to Arrow since DuckDB 2.0, which warns of that.
+    """
+    if not _HOLDS_RESULTS:
+        return None
+    statements = cursor.extract_statements(sql)
+    return cursor.sql(sql) if [one.type for one in statements] == [duckdb.StatementType.SELECT] else None
 
 
 def _is_count(cursor: duckdb.DuckDBPyConnection, sql: str, description: list[tuple[Any, ...]]) -> bool:

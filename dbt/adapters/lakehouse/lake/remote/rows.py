@@ -151,8 +151,7 @@ def write_local(sql: str, target: IO[bytes]) -> None:
 
     with duckdb_errors(), duckdb.connect() as connection:
         connection.execute("SET arrow_lossless_conversion = true")
-        connection.execute(sql)
-        reader = connection.to_arrow_reader()
+        reader = connection.sql(sql).to_arrow_reader()
         with pa.ipc.new_stream(target, reader.schema) as writer:
             for batch in reader:
                 writer.write_batch(batch)
