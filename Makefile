@@ -17,7 +17,7 @@ STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-service test-as-is compatibility test-dbt-1.12 bench bench-branches lint format clean
+.PHONY: help install demo test test-service test-as-is compatibility test-dbt-1.12 test-matrix bench bench-branches lint format clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
