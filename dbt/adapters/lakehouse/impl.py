@@ -36,6 +36,7 @@ from dbt.adapters.lakehouse import (
     external_sources,
     materialized_views,
     nodes,
+    plugin_sources,
     project_functions,
     promises,
     taps,
@@ -139,6 +140,7 @@ class LakehouseAdapter(ExternalModels, MetadataFreshness, SQLAdapter):
         from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
 
         threads = getattr(self.config, "threads", None) or 1
+        plugin_sources.declare_all(getattr(self.get_macro_resolver(), "sources", {}), self.config)
         return EmbeddedLake.open(self.credentials.lake_settings(threads))
 
     def _target_path(self) -> Path:

@@ -5,6 +5,8 @@ They stand in a database of the plugin's own, ``"plugin:excel"."raw"."people"``;
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 from dbt.adapters.lakehouse import external_sources
@@ -44,3 +46,11 @@ def database(source: Any, config: Any) -> str | None:
     }
     plugins.declare(found, source.schema, source.identifier, fields)
     return found
+
+
+def declare_all(sources: Mapping[str, Any], config: Any) -> None:
+    """Have every source of a project known that a plugin loads: a view may name one whose node is not compiled this time."""
+    for source in sources.values():
+        # What is wrong with one is said to the nodes that name it.
+        with contextlib.suppress(ConfigError):
+            database(source, config)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dbt.adapters.lakehouse.errors import ConfigError
+from dbt.adapters.lakehouse.profile import lake_settings
 from dbt.adapters.lakehouse.service.config import ServiceConfig
 from dbt.adapters.lakehouse.service.policy import Capability, Policy, Principal
 
@@ -140,3 +141,13 @@ def test_whatever_it_holds_it_is_read_or_refused(content: dict[str, object]) -> 
     except ConfigError:
         return
     assert roles["admin"] == ServiceConfig().roles["admin"]
+
+
+@pytest.mark.parametrize("beside", [{"attach": [{"path": "crm.duckdb"}]}, {"plugins": [{"module": "excel"}]}])
+def test_a_service_is_not_started_with_databases_or_plugins_beside_its_lake(tmp_path: Path, beside: dict) -> None:
+    from dbt.adapters.lakehouse.service.start import open_service
+
+    settings = lake_settings({"type": "lakehouse", "warehouse": "lake", **beside}, tmp_path)
+    with pytest.raises(ConfigError, match="which is for a lake of one's own"):
+        open_service(settings, ServiceConfig())
+    assert not (tmp_path / "lake").exists()

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 
+from dbt.adapters.lakehouse.errors import ConfigError
 from dbt.adapters.lakehouse.executors.limits import PoolOptions
 from dbt.adapters.lakehouse.executors.pool import PoolExecutor
 from dbt.adapters.lakehouse.jobs.python_env import default_folder
@@ -24,6 +25,12 @@ def open_service(settings: LakeSettings, config: ServiceConfig, *, lease: float 
     from dbt.adapters.lakehouse.catalog.sql_catalog import SqlCatalog
     from dbt.adapters.lakehouse.storage import storage_for
 
+    beside = [key for key in ("attach", "plugins") if (settings.plugins if key == "plugins" else settings.attached)]
+    if beside:
+        raise ConfigError(
+            f"the profile that the service is started with has {beside[-1]!r}, which is for a lake of one's own: its jobs "
+            "read the lake alone; name its warehouse in an output without that, and load what is wanted with `lakehouse import`"
+        )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     settings = dataclasses.replace(
         settings,
