@@ -42,6 +42,7 @@ from dbt.adapters.lakehouse import (
     taps,
 )
 from dbt.adapters.lakehouse.catalog.model import TableEntry, ViewEntry, kind_of
+from dbt.adapters.lakehouse.catalogs import DbtCatalogs
 from dbt.adapters.lakehouse.column import LakehouseColumn
 from dbt.adapters.lakehouse.connections import LakehouseConnectionManager, ReusedResponse, dbt_errors
 from dbt.adapters.lakehouse.credentials import LakehouseCredentials
@@ -73,7 +74,7 @@ _SNAPSHOT_MACROS = re.compile(
 )
 
 
-class LakehouseAdapter(ExternalModels, MetadataFreshness, SQLAdapter):
+class LakehouseAdapter(ExternalModels, MetadataFreshness, DbtCatalogs, SQLAdapter):
     """dbt's adapter for ``type: lakehouse``."""
 
     ConnectionManager = LakehouseConnectionManager
@@ -96,6 +97,7 @@ class LakehouseAdapter(ExternalModels, MetadataFreshness, SQLAdapter):
             Capability.TableLastModifiedMetadata: CapabilitySupport(support=Support.Full),
             Capability.TableLastModifiedMetadataBatch: CapabilitySupport(support=Support.Full),
             Capability.MicrobatchConcurrency: CapabilitySupport(support=Support.Full),
+            Capability.CatalogsV2: CapabilitySupport(support=Support.Full),
         }
     )
 
