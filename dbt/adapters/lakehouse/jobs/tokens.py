@@ -84,7 +84,7 @@ def _without_gap(piece: str, kind: str) -> str:
     if kind == "string_const":
         if piece[0] == "'" and piece.count("'") == 2:
             return piece[: piece.rindex("'") + 1]
-    elif piece[0] != '"' and "-" not in piece and "/" not in piece:
+    elif piece[0] > " " and piece[0] != '"' and piece.isascii() and "-" not in piece and "/" not in piece:
         return piece.split(None, 1)[0]
     if piece.startswith('"'):
         return _match(_QUOTED, piece)
