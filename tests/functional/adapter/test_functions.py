@@ -21,6 +21,8 @@ from dbt.tests.adapter.functions.test_udfs import (
 class _Defaults:
     """The suite asks whether arguments of functions can have default values. They can."""
 
+    """Arguments have defaults here, which the class has its subclasses say."""
+
     expect_default_arg_support = True
 
 
