@@ -10,7 +10,7 @@ from dbt.adapters.duckdb.relation import DuckDBRelation
 from dbt_common.exceptions import CompilationError
 
 from dbt.adapters.lakehouse.errors import ConfigError
-from dbt.adapters.lakehouse.external_sources import files, read_by, rendered
+from dbt.adapters.lakehouse.external_sources import by_name, files, read_by, rendered
 from dbt.adapters.lakehouse.relation import LakehouseRelation
 
 QUOTING = SimpleNamespace(quoting={"database": True, "schema": True, "identifier": True})
@@ -117,3 +117,11 @@ def test_files_are_read_through_views_and_ephemeral_models_alone() -> None:
         "model.table": node("table", "source.c"),
     }
     assert read_by(["model.view", "source.a", "model.table", "gone"], nodes, sources) == ("b/*.csv", "a.csv")
+
+
+def test_sources_that_are_files_are_found_by_their_names() -> None:
+    file, table = source({"external_location": "a.csv"}), source({})
+    table.identifier = "other"
+    model = SimpleNamespace(schema="RAW", alias="Orders_V1", name="x")
+    assert by_name({}, {"a": file, "b": table}) == {("raw", "orders_v1"): file}
+    assert by_name({"m": model}, {"a": file}) == {}

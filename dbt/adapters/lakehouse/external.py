@@ -15,12 +15,13 @@ from dbt.adapters.base.relation import BaseRelation
 from dbt.adapters.contracts.connection import AdapterResponse
 from dbt.adapters.events.logging import AdapterLogger
 
-from dbt.adapters.lakehouse import profile
+from dbt.adapters.lakehouse import external_sources, profile
 from dbt.adapters.lakehouse.connections import LakehouseConnectionManager, dbt_errors
 from dbt.adapters.lakehouse.credentials import LakehouseCredentials
 from dbt.adapters.lakehouse.errors import ConfigError, LakehouseError, StorageError
 from dbt.adapters.lakehouse.events import Invocation
 from dbt.adapters.lakehouse.lake.base import Lake, Run
+from dbt.adapters.lakehouse.relation import LakehouseRelation
 from dbt.adapters.lakehouse.settings import PublishMode
 from dbt.adapters.lakehouse.storage import folder_name
 
@@ -86,6 +87,9 @@ class ExternalModels(metaclass=AdapterMeta):
             """The profile's output."""
 
         lake: Callable[[], Lake]
+        config: Any
+        Relation: type[LakehouseRelation]
+        get_macro_resolver: Callable[[], Any]
         build_table: Callable[..., AdapterResponse]
 
     @available.parse(lambda *a, **k: AdapterResponse("OK"))
@@ -112,6 +116,25 @@ class ExternalModels(metaclass=AdapterMeta):
                 exports.note(export, run.request.id)
                 self.invocation.when_published = self.finish_exports
         return response
+
+    @available.parse_none
+    def get_relation(self, database: str, schema: str, identifier: str) -> BaseRelation | None:
+        """What stands at a name; a source that is a file is there, though no catalog has it."""
+        found: BaseRelation | None = super().get_relation(database, schema, identifier)  # type: ignore[misc]
+        return found if found is not None else self._source_file(schema, identifier)
+
+    def _source_file(self, schema: str | None, identifier: str | None) -> BaseRelation | None:
+        """The relation of a source that is a file."""
+        source = self._file_sources().get((str(schema).lower(), str(identifier).lower()))
+        return None if source is None else self.Relation.create_from(self.config, source)
+
+    def _file_sources(self) -> Mapping[tuple[str, str], Any]:
+        manifest = self.get_macro_resolver()
+        known, sources = getattr(self, "_sources_of", (None, {}))
+        if known is not manifest:
+            sources = external_sources.by_name(getattr(manifest, "nodes", {}), getattr(manifest, "sources", {}))
+            self._sources_of = (manifest, sources)
+        return sources
 
     def _export(
         self, node: Mapping[str, Any], relation: BaseRelation, location: str, options: Mapping[str, Any]

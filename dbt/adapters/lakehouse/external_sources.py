@@ -85,6 +85,18 @@ def read_by(names: Iterable[str], nodes: Mapping[str, Any], sources: Mapping[str
     return tuple(dict.fromkeys(_read_by(names, nodes, sources, set())))
 
 
+def by_name(nodes: Mapping[str, Any], sources: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
+    """The sources that are files, by schema and identifier in lower case, but for names that a node has, too."""
+    found = {
+        (source.schema.lower(), source.identifier.lower()): source
+        for source in sources.values()
+        if "external_location" in meta(source) and "plugin" not in meta(source)
+    }
+    for node in nodes.values() if found else ():
+        found.pop((str(node.schema).lower(), str(getattr(node, "alias", None) or node.name).lower()), None)
+    return found
+
+
 def _read_by(
     names: Iterable[str], nodes: Mapping[str, Any], sources: Mapping[str, Any], seen: set[str]
 ) -> Iterator[str]:

@@ -279,7 +279,11 @@ class LakehouseAdapter(ExternalModels, MetadataFreshness, DbtCatalogs, SQLAdapte
             if isinstance(entry, TableEntry):
                 return [LakehouseColumn.typed(column.name, column.type) for column in entry.columns]
             if in_lake and entry is None:
-                return []
+                # Unit tests ask so for the columns of a source.
+                file = self._source_file(relation.schema, relation.identifier)
+                if file is None:
+                    return []
+                relation = file
             columns = session.describe(f"SELECT * FROM {relation}")
             return [LakehouseColumn.typed(column.name, column.type) for column in columns]
 

@@ -12,6 +12,11 @@ from dbt_shop import PROFILE, Shop
 from service_process import ServiceProcess
 
 SOURCES = """
+unit_tests:
+  - name: takes_names
+    model: customers
+    given: [{input: "source('raw', 'people')", rows: [{id: 7, name: x}]}]
+    expect: {rows: [{id: 7, name: x}]}
 sources:
   - name: raw
     meta: {external_location: "data/{name}.csv"}
