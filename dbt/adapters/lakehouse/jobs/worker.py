@@ -448,9 +448,8 @@ def describe(cursor: duckdb.DuckDBPyConnection, sql: str) -> tuple[Column, ...]:
 
 @telemetry.phase("execute")
 def _answer(cursor: duckdb.DuckDBPyConnection, action: Query, sink: Sink | None = None) -> JobResult:
-    source = _relation(cursor, action.sql) if action.arrow or sink is not None else None
-    if source is None:
-        source = cursor.execute(action.sql)
+    relation = _relation(cursor, action.sql) if action.arrow or sink is not None else None
+    source = cursor.execute(action.sql) if relation is None else relation
     description = source.description
     if not description:
         return JobResult()
