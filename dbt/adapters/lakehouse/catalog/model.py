@@ -185,7 +185,7 @@ def entry_from_json(text: str) -> Entry:
 
 
 def _materialized(raw: Mapping[str, Any]) -> Materialized:
-    said = {name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()}
+    said: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()}
     if "constraints" in said:
         promised = said["constraints"]
         lists = {name: tuple(promised[name]) for name in ("not_null", "primary_key")}
