@@ -189,7 +189,7 @@ def _materialized(raw: Mapping[str, Any]) -> Materialized:
     if "constraints" in said:
         promised = said["constraints"]
         lists = {name: tuple(promised[name]) for name in ("not_null", "primary_key")}
-        sets = {name: tuple(map(tuple, promised[name])) for name in ("unique", "checks", "names")}
+        sets: dict[str, Any] = {name: tuple(map(tuple, promised[name])) for name in ("unique", "checks", "names")}
         keys = tuple(
             ForeignKey(columns=tuple(key["columns"]), relation=key["relation"], to=tuple(key["to"]))
             for key in promised["foreign"]
