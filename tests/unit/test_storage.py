@@ -107,3 +107,11 @@ def test_folder_names():
         "a.b",
         "%C3%BC",
     ]
+
+
+def test_names_that_are_too_long_for_a_file_system_stay_apart() -> None:
+    names = ["ü" * 200, "ü" * 201, "x" * 300]
+    folders = [folder_name(name) for name in names]
+    assert len(set(folders)) == 3
+    assert all(len(folder) < 256 for folder in folders)
+    assert folders[2].startswith("x" * 100)

@@ -27,11 +27,13 @@ logger = AdapterLogger("Lakehouse")
 
 
 @contextlib.contextmanager
-def dbt_errors() -> Iterator[None]:
-    """The one place where this package's errors become dbt's."""
+def dbt_errors(placed: Callable[[str], str] = str) -> Iterator[None]:
+    """The one place where this package's errors become dbt's; ``placed`` says where in the user's files DuckDB's are."""
     try:
         yield
-    except (SqlError, ConstraintViolated) as error:
+    except SqlError as error:
+        raise DbtDatabaseError(placed(str(error))) from error
+    except ConstraintViolated as error:
         raise DbtDatabaseError(str(error)) from error
     except (ConfigError, SchemaMismatch) as error:
         raise CompilationError(str(error)) from error
@@ -153,12 +155,14 @@ class SessionCursor:
 class LakehouseConnectionManager(SQLConnectionManager):
     """Opens sessions through ``session_source``, which the adapter sets: the run of the invocation is its business.
 
-    ``asked`` hears of each statement: of a test's query that query, of others None.
+    ``asked`` hears of each statement: of a test's query that query, of others None. ``placed`` says of a message of DuckDB's
+    where in the user's files the node that runs went wrong.
     """
 
     TYPE = "lakehouse"
     session_source: Callable[[], Session]
     asked: Callable[[str | None], None]
+    placed: Callable[[str], str]
     own_table: Callable[[str, Session], Build | None]
 
     def open(self, connection: Connection) -> Connection:  # type: ignore[override] # dbt calls it on the instance
@@ -193,7 +197,7 @@ class LakehouseConnectionManager(SQLConnectionManager):
     def exception_handler(self, sql: str) -> Iterator[None]:
         """Translate errors of a statement."""
         try:
-            with dbt_errors():
+            with dbt_errors(self.placed):
                 yield
         except DbtRuntimeError:
             logger.debug(f"Error running SQL: {sql}")

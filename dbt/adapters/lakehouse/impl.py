@@ -35,10 +35,12 @@ from dbt.adapters.lakehouse import (
     demands,
     external_sources,
     materialized_views,
+    nested_columns,
     nodes,
     plugin_sources,
     project_functions,
     promises,
+    seeds,
     taps,
 )
 from dbt.adapters.lakehouse.catalog.model import TableEntry, ViewEntry, kind_of
@@ -46,7 +48,7 @@ from dbt.adapters.lakehouse.catalogs import DbtCatalogs
 from dbt.adapters.lakehouse.column import LakehouseColumn
 from dbt.adapters.lakehouse.connections import LakehouseConnectionManager, ReusedResponse, dbt_errors
 from dbt.adapters.lakehouse.credentials import LakehouseCredentials
-from dbt.adapters.lakehouse.errors import ConfigError
+from dbt.adapters.lakehouse.errors import ConfigError, SqlError
 from dbt.adapters.lakehouse.events import Invocation
 from dbt.adapters.lakehouse.external import ExternalModels
 from dbt.adapters.lakehouse.freshness import MetadataFreshness
@@ -55,6 +57,7 @@ from dbt.adapters.lakehouse.jobs.job import PythonNeeds
 from dbt.adapters.lakehouse.lake.base import Build, Built, Lake, LogLine, Name, Progress, PythonSource, Session
 from dbt.adapters.lakehouse.relation import LakehouseRelation
 from dbt.adapters.lakehouse.run.values import View
+from dbt.adapters.lakehouse.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
     import agate
@@ -110,6 +113,9 @@ class LakehouseAdapter(ExternalModels, MetadataFreshness, DbtCatalogs, SQLAdapte
         self.connections.session_source = self.invocation.session
         self.connections.asked = self.invocation.asked
         self.connections.own_table = self._own_table
+        folders = (Path(config.project_root), str(config.project_name), str(config.packages_install_path))
+        self._whereabouts = Whereabouts(self.get_macro_resolver, *folders)
+        self.connections.placed = self._placed
         add_callback_to_manager(self.invocation.on_event)
         if self.invocation.runs_nodes:
             taps.install(LakehouseAdapter)
@@ -144,6 +150,9 @@ class LakehouseAdapter(ExternalModels, MetadataFreshness, DbtCatalogs, SQLAdapte
         threads = getattr(self.config, "threads", None) or 1
         plugin_sources.declare_all(getattr(self.get_macro_resolver(), "sources", {}), self.config)
         return EmbeddedLake.open(self.credentials.lake_settings(threads))
+
+    def _placed(self, message: str) -> str:
+        return self._whereabouts.placed(message, get_node_info().get("unique_id"))
 
     def _target_path(self) -> Path:
         """Where the results of the last invocation are, or those that ``--state`` names."""
@@ -318,7 +327,7 @@ class LakehouseAdapter(ExternalModels, MetadataFreshness, DbtCatalogs, SQLAdapte
     @available.parse(lambda *a, **k: [])
     def get_column_schema_from_query(self, sql: str) -> list[LakehouseColumn]:
         """Columns a SELECT would give, without running it. dbt may put a model's SQL header before it."""
-        with dbt_errors():
+        with dbt_errors(self._placed):
             *setup, query = _statements(sql)
             columns = self._session().describe(query, tuple(setup))
         return [LakehouseColumn.typed(column.name, column.type) for column in columns]
@@ -363,7 +372,7 @@ class LakehouseAdapter(ExternalModels, MetadataFreshness, DbtCatalogs, SQLAdapte
         self, node: Mapping[str, Any], relation: BaseRelation, code: str, sql_header: str | None = None
     ) -> AdapterResponse:
         """Make or replace a table from SQL or Python."""
-        with dbt_errors():
+        with dbt_errors(self._placed):
             return self._respond(self._build(self._create(node, relation, code, sql_header)))
 
     @available.parse(lambda *a, **k: AdapterResponse("OK"))
@@ -374,7 +383,7 @@ class LakehouseAdapter(ExternalModels, MetadataFreshness, DbtCatalogs, SQLAdapte
         self._log(self._commented(sql))
         # Without dbt's query comment, which names target and version: the same view must be the same entry.
         view = View(name=self._name(relation), sql=sql, node=node["unique_id"], **nodes.docs(node))
-        with dbt_errors():
+        with dbt_errors(self._placed):
             rebuild = not self.credentials.reuses() or demands.reuse(node["config"])["reuse"] == "never"
             built = self._session().create_view(
                 view.name,
@@ -402,7 +411,7 @@ class LakehouseAdapter(ExternalModels, MetadataFreshness, DbtCatalogs, SQLAdapte
     ) -> AdapterResponse:
         """Make or replace a materialized view, or bring it up to date."""
         self.warn_once(materialized_views.warning(node))
-        with dbt_errors():
+        with dbt_errors(self._placed):
             # Without dbt's query comment, since the SQL is kept.
             create = self._create(node, relation, sql, sql_header, full_refresh)
             build = dataclasses.replace(create, sql=sql, materialized_view=True)
@@ -420,7 +429,7 @@ class LakehouseAdapter(ExternalModels, MetadataFreshness, DbtCatalogs, SQLAdapte
     def build_function(self, node: Mapping[str, Any], relation: BaseRelation, statement: str) -> AdapterResponse:
         """Make or replace a function; ``statement`` is how dbt writes it."""
         self._log(statement)
-        with dbt_errors():
+        with dbt_errors(self._placed):
             session, name = self._session(), self._name(relation)
             standing = session.lookup(dataclasses.replace(name, name=name.name + SUFFIX))
             wish = project_functions.function(node, name, standing, _provenance(node))
@@ -438,6 +447,8 @@ class LakehouseAdapter(ExternalModels, MetadataFreshness, DbtCatalogs, SQLAdapte
         config = node["config"]
         columns = self.seed_columns(config, agate_table)
         path = str(Path(node["root_path"], node["original_file_path"]))
+        with dbt_errors():
+            seeds.check_names((name for name, _ in columns), node["original_file_path"])
         code = nodes.seed_sql(
             path,
             columns,
@@ -452,7 +463,16 @@ class LakehouseAdapter(ExternalModels, MetadataFreshness, DbtCatalogs, SQLAdapte
                 local=True,
                 file=nodes.seed_file(path, code),
             )
-            return self._respond(self._build(seed), "INSERT")
+            try:
+                return self._respond(self._build(seed), "INSERT")
+            except SqlError as error:
+                raise seeds.explained(error, node["original_file_path"]) from error
+
+    @available.parse(lambda *a, **k: None)
+    def check_seed(self, node: Mapping[str, Any]) -> None:
+        """Raise for a seed's file that dbt could make nothing of."""
+        with dbt_errors():
+            seeds.check_file(Path(node["root_path"], node["original_file_path"]), node["original_file_path"])
 
     def seed_columns(self, config: Mapping[str, Any], agate_table: agate.Table) -> list[tuple[str, str]]:
         """Names and types of a seed's columns: as ``column_types`` says, or as dbt found them."""
@@ -474,7 +494,7 @@ class LakehouseAdapter(ExternalModels, MetadataFreshness, DbtCatalogs, SQLAdapte
         sql_header: str | None = None,
     ) -> AdapterResponse:
         """Make the table, or change it by the strategy; ``strategy_sql`` is dbt's macro for it."""
-        with dbt_errors():
+        with dbt_errors(self._placed):
             create = self._create(node, relation, code, sql_header, full_refresh)
             change = dataclasses.replace(create, on_schema_change=nodes.schema_change(node))
             existing = self._session().lookup(create.name)
@@ -577,7 +597,7 @@ class LakehouseAdapter(ExternalModels, MetadataFreshness, DbtCatalogs, SQLAdapte
 
         ``deciding`` are the snapshot's query and the expressions of its strategy that say which rows change.
         """
-        with dbt_errors():
+        with dbt_errors(self._placed):
             session = self._session()
             setup = _setup(sql_header)
             described = session.describe(staging_sql, setup)
@@ -792,6 +812,19 @@ class LakehouseAdapter(ExternalModels, MetadataFreshness, DbtCatalogs, SQLAdapte
         if message and message not in self.warned:
             self.warned.add(message)
             logger.warning(message)
+
+    @available
+    def contract_columns(self, columns: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+        """The columns of a contract, with those that are named within others (``address.city``) in the types of these."""
+        with dbt_errors():
+            return nested_columns.contract_columns(columns)
+
+    @available.parse(lambda *a, **k: [])
+    def documented_names(self, relation: BaseRelation) -> list[str]:
+        """Names of a relation's columns, and of the columns within them."""
+        columns = self.get_columns_in_relation(relation)
+        within = (path for column in columns for path, _ in nested_columns.paths(column.name, column.dtype))
+        return [*(column.name for column in columns), *within]
 
     @available
     def note_grants(self, grants: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.lakehouse.errors import ConfigError
+from dbt.adapters.lakehouse.nested_columns import paths
 from dbt.adapters.lakehouse.run.values import FileSource, Name
 from dbt.adapters.lakehouse.tables.values import Column, TimeRange
 
@@ -125,7 +126,7 @@ def documents_what_is_not_there(node: Node, columns: Iterable[Column]) -> bool:
     """Whether ``persist_docs`` asks for comments on columns that the relation does not have, of which dbt warns each time."""
     if not (node["config"].get("persist_docs") or {}).get("columns"):
         return False
-    exact = {column.name for column in columns}
+    exact = {name for column in columns for name in (column.name, *(p for p, _ in paths(column.name, column.type)))}
     folded = {name.lower() for name in exact}
     documented = (node.get("columns") or {}).values()
     return any(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dbt_common.exceptions import CompilationError
 
-from dbt.adapters.lakehouse import demands, nodes
-from dbt.adapters.lakehouse.errors import LakehouseError
+from dbt.adapters.lakehouse import demands, nested_columns, nodes
+from dbt.adapters.lakehouse.errors import ConfigError, LakehouseError
 from dbt.adapters.lakehouse.jobs.job import Place
 from dbt.adapters.lakehouse.preflight import hooks
 from dbt.adapters.lakehouse.preflight.compiling import Coming, Compiling, DependsOnResults
@@ -249,10 +249,14 @@ def place(node: Any) -> Place:
 def _contract(node: Any) -> tuple[Column, ...]:
     if not getattr(node.config.get("contract"), "enforced", False):
         return ()
-    columns = list(node.columns.values())
-    if not all(column.data_type for column in columns):
+    said = {name: column.to_dict() for name, column in node.columns.items()}
+    try:
+        columns = nested_columns.contract_columns(said).values()
+    except ConfigError as error:
+        raise CannotBeTold(str(error)) from error
+    if not all(column["data_type"] for column in columns):
         raise CannotBeTold("their contracts have columns without a type")
-    return tuple(Column(name=column.name, type=column.data_type) for column in columns)
+    return tuple(Column(name=column["name"], type=column["data_type"]) for column in columns)
 
 
 def _header(node: Any) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ from dbt.adapters.lakehouse.run import (
     batches,
     beneath,
     changes,
+    code,
     fingerprint,
     functions,
     grants,
@@ -307,6 +308,8 @@ class RunSession:
 
     def _build(self, build: Build, watch: Watch | None) -> Built:
         _check_name(build.name)
+        if build.sql is not None and build.file is None:
+            build = dataclasses.replace(build, sql=code.one_query(build.node or str(build.name), build.sql))
         run = self.writable(build.name.database, str(build.name))
         key = Key(build.name.schema, build.name.name)
         build = dataclasses.replace(build, constraints=dataclasses.replace(build.constraints, table=str(key)))
@@ -437,6 +440,7 @@ class RunSession:
     ) -> Built:
         """See ``lake.base.Session``. ``column_comments``, ``setup``, ``rebuild``, ``provenance``: see ``Build``."""
         _check_name(name)
+        sql = code.one_query(node or str(name), sql)
         run = self.writable(name.database, str(name))
         key = Key(name.schema, name.name)
         with self.locked(run, key):
@@ -705,7 +709,8 @@ def _texts(build: Build) -> tuple[str, ...]:
 
 
 def _check_name(name: Name) -> None:
-    """Raise for a name that no statement could ever say again."""
+    """Raise for a name that no statement could ever say again, or find."""
+    code.check_schema(name.schema)
     for part in (name.schema, name.name):
         if not part or "\0" in part:
             raise ConfigError(
@@ -727,9 +732,14 @@ def _refuse(kind: Kind) -> None:
         )
 
 
+_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+"""DuckDB's names ignore the case of these, and of no other letters."""
+
+
 def _refuse_duplicates(name: Name, columns: tuple[Column, ...]) -> None:
     seen: set[str] = set()
     for column in columns:
-        if column.name.lower() in seen:
+        folded = column.name.translate(_LOWER)
+        if folded in seen:
             raise SchemaMismatch(f"view {name} has two columns named {column.name!r}; give one of them an alias")
-        seen.add(column.name.lower())
+        seen.add(folded)

@@ -8,6 +8,7 @@ reader to trip over.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -75,6 +76,14 @@ def uri_of(path: str | os.PathLike[str]) -> str:
 
 
 def folder_name(name: str) -> str:
-    """A name chosen by people as one path segment that every reader takes literally (ASCII, ``%`` escapes)."""
+    """A name chosen by people as one path segment that every reader takes literally (ASCII, ``%`` escapes).
+
+    Of a name that is too long for a file system only the beginning is told, with a hash of all of it.
+    """
     escaped = quote(name, safe="")
+    if len(escaped) > _LONGEST:
+        return f"{escaped[: _LONGEST - 40]}-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
     return escaped.replace(".", "%2E") if set(escaped) <= {"."} else escaped
+
+
+_LONGEST = 200

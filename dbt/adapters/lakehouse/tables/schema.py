@@ -37,6 +37,10 @@ ERROR_MARK = "\u2063"
 """Starts the messages that our own SQL raises, so that they can be told from the query's own errors."""
 
 
+KEPT = frozenset({"__lakehouse_file", "__lakehouse_position"})
+"""Names of columns that stand beside those of a table while its rows are changed."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class QueryColumn:
     """A column as a query yields it; ``duck`` is its DuckDBPyType."""
@@ -57,6 +61,10 @@ def describe(con: duckdb.DuckDBPyConnection, query: str) -> tuple[QueryColumn, .
     if not columns:
         raise SchemaMismatch("the query has no columns")
     folded = {fold(column.name) for column in columns}
+    if own := sorted(folded & KEPT):
+        raise SchemaMismatch(
+            f"the query has a column {own[0]!r}, a name that the lake keeps for itself; rename it with AS"
+        )
     # A subquery renames the second "a" to "a_1"; ask for the query's own names only where that may have happened.
     if any((match := _NUMBERED.fullmatch(name)) and match[1] in folded for name in folded):
         _refuse_duplicates([name for name, *_ in con.execute(f"DESCRIBE {subquery(query)[1:-1]}").fetchall()])
@@ -107,6 +115,7 @@ def build(
             meanings.update(_meanings_below(kept[column.name], old_meanings))
         else:
             kind = types.to_iceberg(column.name, column.duck, top, ids, meanings)
+        kind = _documented(kind, fold(column.name), docs)
         fields.append(
             NestedField.model_construct(
                 field_id=top,
@@ -118,6 +127,36 @@ def build(
         )
     schema = Schema(*fields, schema_id=0, identifier_field_ids=_identifiers(fields, constraints))
     return schema, meanings, max(next(ids) - 1, previous.last_column_id if previous else 0)
+
+
+def _documented(kind: IcebergType, path: str, docs: Mapping[str, str]) -> IcebergType:
+    """A type whose fields have the docs of their paths (``address.city``); elements of lists and values of maps have none."""
+    if isinstance(kind, StructType):
+        return StructType(
+            *(
+                NestedField.model_construct(
+                    field_id=f.field_id,
+                    name=f.name,
+                    field_type=_documented(f.field_type, f"{path}.{fold(f.name)}", docs),
+                    required=f.required,
+                    doc=docs.get(f"{path}.{fold(f.name)}"),
+                )
+                for f in kind.fields
+            )
+        )
+    if isinstance(kind, ListType):
+        element = _documented(kind.element_type, path, docs)
+        return ListType(element_id=kind.element_id, element_type=element, element_required=kind.element_required)
+    if isinstance(kind, MapType):
+        value = _documented(kind.value_type, path, docs)
+        return MapType(
+            key_id=kind.key_id,
+            key_type=kind.key_type,
+            value_id=kind.value_id,
+            value_type=value,
+            value_required=kind.value_required,
+        )
+    return kind
 
 
 def _kept_field(column: QueryColumn, fields: tuple[NestedField, ...], meanings: Meanings) -> NestedField | None:

@@ -77,6 +77,7 @@
   {%- if old_relation is not none and (old_relation.is_view or old_relation.is_materialized_view) -%}
     {{ exceptions.raise_compiler_error("Cannot seed to '{}', it is a view".format(old_relation.render())) }}
   {%- endif -%}
+  {%- do adapter.check_seed(model) -%}
   {%- set agate_table = load_agate_table() -%}
   {%- do store_result('agate_table', response='OK', agate_table=agate_table) -%}
   {%- if pre_hooks -%}

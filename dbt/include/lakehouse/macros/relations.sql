@@ -35,7 +35,7 @@
 {% macro lakehouse__persist_docs(relation, model, for_relation, for_columns) -%}
   {%- if for_columns and config.persist_column_docs() and model.columns -%}
     {%- do validate_doc_columns(
-          relation, model.columns, adapter.get_columns_in_relation(relation) | map(attribute='name') | list) -%}
+          relation, model.columns, adapter.documented_names(relation)) -%}
   {%- endif -%}
   {%- do adapter.document(model, relation) -%}
 {%- endmacro %}
