@@ -13,7 +13,9 @@ from typing import Any
 import duckdb
 import pytest
 
-from dbt.adapters.lakehouse.errors import ConfigError, LakehouseError, SqlError, Unattached
+from dbt.adapters.lakehouse.errors import ConfigError, LakehouseError, NotInLake, SqlError, Unattached
+from dbt.adapters.lakehouse.freshness import freshness
+from dbt.adapters.lakehouse.jobs.instance import load_extension
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
 from dbt.adapters.lakehouse.profile import lake_settings
 from dbt.adapters.lakehouse.run import attached
@@ -116,7 +118,9 @@ def test_a_session_lets_go_of_a_file_when_it_ends(lake: EmbeddedLake, files: Pat
     session = one.session()
     assert session.execute("SELECT count(*) FROM crm.people").rows == [(1,)]
     session.close()
-    writes = "import duckdb, sys; duckdb.connect(sys.argv[1]).execute(\"INSERT INTO people VALUES (2, 'Grace')\").close()"
+    writes = (
+        "import duckdb, sys; duckdb.connect(sys.argv[1]).execute(\"INSERT INTO people VALUES (2, 'Grace')\").close()"
+    )
     subprocess.run([sys.executable, "-c", writes, files / "crm.duckdb"], check=True)
     session = one.session()
     assert session.execute("SELECT count(*) FROM crm.people").rows == [(2,)]
@@ -231,6 +235,25 @@ def test_its_relations_are_listed_with_columns(session: RunSession) -> None:
 def test_questions_to_the_catalog_may_be_about_it(session: RunSession) -> None:
     sql = "SELECT table_name FROM information_schema.tables WHERE table_catalog = 'crm' ORDER BY 1"
     assert session.execute(sql).rows == [("names",), ("people",)]
+
+
+def test_a_ducklake_is_read(open_lake: Callable[..., EmbeddedLake], files: Path) -> None:
+    pytest.importorskip("duckdb_extension_ducklake")
+    with duckdb.connect() as connection:
+        load_extension(connection, "ducklake")
+        connection.execute(f"ATTACH 'ducklake:{files}/meta.ducklake' AS dl (DATA_PATH '{files}/rows')")
+        connection.execute("CREATE TABLE dl.t AS SELECT 1 AS a")
+    session = run(open_lake({"path": "ducklake:meta.ducklake", "alias": "dl", "is_ducklake": True}), "1").session()
+    assert session.execute("SELECT * FROM dl.main.t").rows == [(1,)]
+    assert [one.name for one in attached.relations(session, "dl")] == ["t"]
+    with pytest.raises(ConfigError, match="which is only read"):
+        session.execute("INSERT INTO dl.t VALUES (2)")
+    session.close()
+
+
+def test_nothing_is_known_of_how_fresh_it_is(session: RunSession) -> None:
+    with pytest.raises(NotInLake, match=r"nothing is known of when .* was loaded; give the source a `loaded_at_field`"):
+        freshness(session, Name(database="crm", schema="main", name="people"))
 
 
 # what cannot be reached
