@@ -113,8 +113,11 @@ class LakehouseAdapter(ExternalModels, MetadataFreshness, DbtCatalogs, SQLAdapte
         self.connections.session_source = self.invocation.session
         self.connections.asked = self.invocation.asked
         self.connections.own_table = self._own_table
-        folders = (Path(config.project_root), str(config.project_name), str(config.packages_install_path))
-        self._whereabouts = Whereabouts(self.get_macro_resolver, *folders)
+        # `dbt debug` has a profile and no project.
+        root, name, packages = (
+            str(getattr(config, key, "")) for key in ("project_root", "project_name", "packages_install_path")
+        )
+        self._whereabouts = Whereabouts(self.get_macro_resolver, Path(root), name, packages)
         self.connections.placed = self._placed
         add_callback_to_manager(self.invocation.on_event)
         if self.invocation.runs_nodes:
