@@ -6,7 +6,7 @@ import json
 
 from dbt_shop import Shop
 
-from dbt.adapters.lakehouse.catalog.model import Entry, TableEntry, kind_of
+from dbt.adapters.lakehouse.catalog.model import Entry, RefKind, TableEntry, kind_of
 
 GROWING = """{{ config(materialized='incremental', unique_key='id') }}
 select * from {{ ref('raw') }} {% if is_incremental() %} where id > (select max(id) from {{ this }}) {% endif %}"""
@@ -81,7 +81,8 @@ def test_one_of_each_is_cloned_and_then_lives_by_itself(shop: Shop) -> None:
 
 def test_what_stands_on_another_branch_is_cloned_from_there(shop: Shop) -> None:
     project(shop)
-    shop.dbt("run-operation", "lakehouse_create_branch", "--args", "{name: dev}")
+    with shop.lake() as lake:
+        lake.catalog.create_ref("dev", RefKind.BRANCH, "main")
     shop.on_main("insert into shop.raw values (3, 'c')")
     shop.dbt("run")
     clone = ("clone", "--state", "state", "--full-refresh")
