@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import duckdb
 import pytest
 
 from dbt.adapters.lakehouse.errors import StorageError, TableError
@@ -39,6 +40,9 @@ def test_a_written_table_is_read_without_touching_its_metadata(lake):
     assert lake.rows(table) == [(1,)]
 
 
+@pytest.mark.skipif(
+    duckdb.__version__ == "2.0.0", reason="DuckDB 2.0.0 does not estimate rows by what a scan is told of its files"
+)
 def test_a_view_knows_how_many_rows_there_are(lake):
     table = writer.create(lake.con, "SELECT i AS a FROM range(123456) r(i)", lake.spec())
     changed = evolve.add_column(lake.con, table.metadata_location, "b", "INTEGER")

@@ -215,6 +215,10 @@ def test_a_broken_constraint_or_edit_leaves_all_as_it_was(lake, table):
     assert lake.con.execute("SELECT count(*) FROM duckdb_tables()").fetchone() == (0,)
 
 
+@pytest.mark.skipif(
+    duckdb.__version__ == "2.0.0",
+    reason="DuckDB 2.0.0 fails on a field of a struct that a file is older than (INTERNAL Error: Vector::Reference)",
+)
 def test_after_a_column_was_added_and_renamed(lake, table, small_files):
     from dbt.adapters.lakehouse.tables import evolve
 

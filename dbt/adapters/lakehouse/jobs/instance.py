@@ -71,6 +71,8 @@ class Instance:
             self._remove()
             raise ConfigError(f"DuckDB does not start with memory_limit {settings.memory_limit!r}: {error}") from error
         try:
+            # Where a program is no file, as in orchestrators' processes, DuckDB takes it for a session of somebody who watches.
+            self.connection.execute("SET enable_progress_bar = false")
             self.memory_limit = settings.memory_limit or self._share_memory()
             self.grant = Grant(self.connection, settings)
             self._configure()

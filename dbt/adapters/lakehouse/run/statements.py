@@ -402,6 +402,7 @@ def parser() -> duckdb.DuckDBPyConnection:
     connection: duckdb.DuckDBPyConnection | None = getattr(_parsers, "connection", None)
     if connection is None:
         connection = _parsers.connection = duckdb.connect(":memory:")
+        connection.execute("SET enable_progress_bar = false")  # in a program that is no file, DuckDB would print one
     return connection
 
 

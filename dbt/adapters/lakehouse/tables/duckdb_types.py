@@ -60,6 +60,7 @@ Meanings = dict[int, str]
 
 _PLAIN: dict[str, IcebergType] = {
     "boolean": BooleanType(),
+    "null": IntegerType(),  # what DuckDB 2.0 says of a bare null, which is an INTEGER before
     "tinyint": IntegerType(),
     "smallint": IntegerType(),
     "utinyint": IntegerType(),
@@ -197,6 +198,7 @@ _NESTED: dict[str, Callable[[str, Any, int, Iterator[int], Meanings], IcebergTyp
     "array": _list,
     "map": _map,
     "struct": _struct,
+    "tuple": _struct,  # what DuckDB 2.0 calls a struct without names
 }
 
 
