@@ -103,3 +103,37 @@ def test_no_secret_is_kept_where_others_read(lake: EmbeddedLake, s3: S3, tmp_pat
     kept = [path for path in (tmp_path / "lake").rglob("*") if path.is_file()]
     assert any(path.name == "catalog.sqlite" for path in kept)
     assert not [path for path in kept if s3.secret.encode() in path.read_bytes()]
+
+
+def test_a_warehouse_in_s3_keeps_notes_and_receipts_there(s3: S3, tmp_path: Path) -> None:
+    catalog = f"sqlite:///{tmp_path}/catalog.sqlite"
+    profile = {
+        "type": "lakehouse",
+        "warehouse": f"{s3.uri}/lake",
+        "catalog": catalog,
+        "storage_options": s3.options,
+    }
+    export = Export(
+        node="model.shop.t",
+        schema="main",
+        name="t",
+        branch="main",
+        location=str(tmp_path / "out" / "t.csv"),
+        options={"format": "csv"},
+    )
+    with closing(EmbeddedLake.open(lake_settings(profile, tmp_path))) as lake:
+        exports = Exports(lake)
+        for rows in (1, 2):
+            run = lake.open_run(RunRequest(id=uuid.uuid4().hex, command="dbt run", branch="main"))
+            with closing(run.session()) as session:
+                sql = f"SELECT {rows} AS a"
+                session.build(Build(name=Name(database="lake", schema="main", name="t"), sql=sql))
+            exports.check(export, run.branch or "main")
+            exports.note(export, run.request.id)
+            run.publish()
+            assert exports.finish(run.request.id).written == (export,)
+            assert exports.finish(run.request.id).written == ()
+            assert (tmp_path / "out" / "t.csv").read_text().split() == ["a", str(rows)]
+        noted = [name for name in s3.names() if ".exports/" in name]
+        assert len(noted) == 1
+        assert noted[0].startswith("lake/.exports/done/")
