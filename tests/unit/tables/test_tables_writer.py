@@ -296,12 +296,16 @@ def test_a_file_size_makes_several_files(lake):
     assert writer.create(lake.con, "SELECT 1 AS a", lake.spec("b")).rows == 1
 
 
-def test_a_pivot_over_the_data_is_refused_and_one_over_given_values_is_not(lake):
+def test_a_pivot_over_the_data_is_refused_where_duckdb_takes_it_apart_and_one_over_given_values_is_not(lake):
     lake.con.execute("CREATE TABLE sales AS SELECT i % 2 AS year, i AS amount FROM range(4) r(i)")
     table = writer.create(lake.con, "FROM sales PIVOT (sum(amount) FOR year IN (0, 1))", lake.spec())
     assert lake.rows(table) == [(2, 4)]
+    over_data = "PIVOT sales ON year USING sum(amount)"
+    if int(duckdb.__version__.partition(".")[0]) >= 2:
+        assert lake.rows(writer.create(lake.con, over_data, lake.spec("other"))) == [(2, 4)]
+        return
     with pytest.raises((TableError, duckdb.Error)):
-        writer.create(lake.con, "PIVOT sales ON year USING sum(amount)", lake.spec("other"))
+        writer.create(lake.con, over_data, lake.spec("other"))
     assert not lake.files("other")
 
 
