@@ -143,5 +143,11 @@ def test_a_text_of_ten_megabytes_is_read_by_its_tokens_within_seconds():
     assert Reference(schema="s", name="other") in found.relations
     assert not found.exact
     assert not form.exact
-    assert normal(f"/* said before it */\n{sql} -- and after", lambda _: None).text == form.text
-    assert normal(sql.replace("(7, ", "(70000, "), lambda _: None).text != form.text
+
+
+def test_a_long_text_in_normal_form_has_no_layout():
+    rows = ",\n".join(f"({i}, '{'x' * 200}')" for i in range(6_000))
+    sql = f"select * from (values {rows}) as t(a, b)"
+    form = normal(sql, lambda _: None).text
+    assert normal(f"/* said before it */\n{sql} -- and after", lambda _: None).text == form
+    assert normal(sql.replace("(7, ", "(70000, "), lambda _: None).text != form
