@@ -27,6 +27,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).with_name("matrix.json")
+PAGE = Path(__file__).with_name("page.py")
+"""Writes docs/compatibility.md from the results."""
 ENVIRONMENTS = ROOT / ".venv-matrix"
 UV = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
 
@@ -278,6 +280,7 @@ def main() -> int:
             known[cell.name] = {"date": date, "versions": versions(cell), **result}
             cells = {one.name: known[one.name] for one in CELLS if one.name in known}
             RESULTS.write_text(json.dumps({"tests": list(TESTS), "cells": cells}, indent=1) + "\n")
+            subprocess.run([sys.executable, str(PAGE)], check=False)  # it tells of what it cannot write
     return int(wrong)
 
 
