@@ -12,13 +12,15 @@ import pytest
 from service_thread import TOKEN, open_service, serving
 
 from dbt.adapters.lakehouse.catalog.model import FunctionEntry
-from dbt.adapters.lakehouse.errors import FunctionError, SqlError
+from dbt.adapters.lakehouse.errors import FunctionError, NotInLake, SqlError
 from dbt.adapters.lakehouse.executors.limits import PoolOptions
 from dbt.adapters.lakehouse.executors.pool import PoolExecutor
 from dbt.adapters.lakehouse.jobs.function import Argument, Definition, Signature
 from dbt.adapters.lakehouse.lake.base import Build, Function, Lake, Name, RunRequest
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
 from dbt.adapters.lakehouse.lake.remote.lake import RemoteLake
+from dbt.adapters.lakehouse.service.config import ServiceConfig
+from dbt.adapters.lakehouse.service.start import open_service as open_configured
 from dbt.adapters.lakehouse.settings import LakeSettings, ServiceSettings
 
 MEAN = """
@@ -118,3 +120,32 @@ def test_functions_give_the_same_in_both_deployments(lake: Lake) -> None:
     ]
     with closing(lake.read("main", "main")) as reader:
         assert [tuple(row) for row in reader.execute("SELECT sum(twice(k)) FROM t").rows] == [(20.0,)]
+
+
+def test_who_reads_granted_views_calls_what_they_call_and_nothing_beside(tmp_path: Path) -> None:
+    roles = {"analyst": {"read": ["*"], "reads": "granted"}}
+    config = ServiceConfig.of({"roles": roles, "workers": {"count": 1, "memory": "1GB"}})
+    settings = LakeSettings(warehouse=f"file://{tmp_path}/lake", catalog=f"sqlite:///{tmp_path}/lake/c.sqlite")
+    service = open_configured(settings, config)
+    service.start()
+
+    def client(user: str, role: str) -> RemoteLake:
+        token = service.store.create_token(name="t", user=user, role=role, created_by="test")[1]
+        return RemoteLake(ServiceSettings(url=url, token=token))
+
+    with serving(service) as url, closing(client("root", "admin")) as root, closing(client("ann", "analyst")) as ann:
+        request = RunRequest(id=str(uuid.uuid4()), command="test", branch="main", default_schema="main")
+        run = root.open_run(request)
+        with closing(run.session()) as session:
+            session.execute("CREATE TABLE secret AS SELECT 7 AS pin")
+            session.create_function(function("pin", "SELECT max(pin) FROM secret", returns="int"))
+            session.create_view(Name(database="lake", schema="main", name="v"), "SELECT pin() + 1 AS x")
+            session.execute('GRANT SELECT ON main.v TO "ann"')
+        run.publish()
+        with closing(ann.read("main", "main")) as session:
+            assert [tuple(row) for row in session.execute("SELECT x FROM v").rows] == [(8,)]
+            assert [tuple(row) for row in session.execute('SELECT x FROM "lake@main".main.v').rows] == [(8,)]
+            for sql in ("SELECT pin()", "SELECT x, main.pin() FROM v", 'SELECT x, "lake"."main"."pin"() FROM v'):
+                with pytest.raises((SqlError, NotInLake)):
+                    session.execute(sql)
+    service.close()

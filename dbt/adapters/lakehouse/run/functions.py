@@ -28,20 +28,23 @@ _BUILTIN: set[str] = set()
 # which one
 
 
-def find(state: State, reference: Reference, database: str, default_schema: str) -> tuple[str, FunctionEntry] | None:
+def find(
+    state: State, reference: Reference, database: str, default_schema: str, *, beneath: bool = False
+) -> tuple[str, FunctionEntry] | None:
     """The function that a call means, with the database that it is of: ``database`` unless the call names another.
 
-    A name alone means the default schema's, but for names of DuckDB's own functions.
+    A name alone means the default schema's, but for names of DuckDB's own functions. ``beneath``: see ``State.beneath``.
     """
+    get = state.beneath if beneath else state.get
     own = reference.database or database
     if reference.schema and state.snapshot(own) is not None:
-        entry = state.get(Name(database=own, schema=reference.schema, name=reference.name + SUFFIX))
+        entry = get(Name(database=own, schema=reference.schema, name=reference.name + SUFFIX))
         if isinstance(entry, FunctionEntry):
             return own, entry
     # ``x.f()`` is a call of f with x.
     if reference.database or is_builtin(reference.name):
         return None
-    entry = state.get(Name(database=database, schema=default_schema, name=reference.name + SUFFIX))
+    entry = get(Name(database=database, schema=default_schema, name=reference.name + SUFFIX))
     return (database, entry) if isinstance(entry, FunctionEntry) else None
 
 

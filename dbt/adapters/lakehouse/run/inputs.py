@@ -86,7 +86,13 @@ class InputPlanner:
 
     def function(self, reference: Reference) -> tuple[str, FunctionEntry] | None:
         """The function of the lake that a call means, with the database that it is of; None if it is none of the lake."""
-        return functions.find(self._state, reference, self._database, self._default_schema)
+        own = (self._database, self._default_schema)
+        found = functions.find(self._state, reference, *own)
+        if found is None and self._above:
+            found = functions.find(self._state, reference, *own, beneath=True)
+            if found is not None:
+                self._hidden.add(Key(found[1].schema, functions.called(found[1].name)))
+        return found
 
     def called(self, seen: Reads) -> tuple[Input, ...]:
         """The functions of the lake that a statement calls, after all that they read and call themselves."""
@@ -177,7 +183,8 @@ class InputPlanner:
             if reference.database and not self._state.is_own(reference.database):
                 return None
             there = Reference(schema=reference.schema, name=reference.name)
-            found = functions.find(self._state, there, database, self._default_schema)
+            places = (there, database, self._default_schema)
+            found = functions.find(self._state, *places) or functions.find(self._state, *places, beneath=True)
             return None if found is None else (database, found[1].schema, functions.called(found[1].name))
 
         return rename

@@ -501,9 +501,9 @@ def reads(sql: str) -> Reads:
 
 def _named(sql: str) -> Reads:
     """What DuckDB's parser says of a SELECT."""
-    tree = syntax_tree(sql)
     if len(sql) > LONGEST_TREE:
         return _guess(sql)
+    tree = syntax_tree(sql)
     if tree.get("error"):
         return _guess(sql)
     relations = {Reference.of(chain) for chain in catalog_sql.named_in_texts(sql)}
@@ -529,15 +529,12 @@ def _named(sql: str) -> Reads:
         catalog=catalog,
         exact=True,
         functions=frozenset(functions),
-        over_windows=_over_windows(tree),
+        over_windows=_over_windows(tree) if "WINDOW" in _syntax(sql) else frozenset(),
     )
 
 
 def _over_windows(tree: dict[str, Any]) -> frozenset[Reference]:
-    nodes = list(walk(tree))
-    if not any(node.get("class") == "WINDOW" for node in nodes):
-        return frozenset()
-    calls = (node for node in nodes if node.get("type") == "FUNCTION" and not node.get("is_operator"))
+    calls = (node for node in walk(tree) if node.get("type") == "FUNCTION" and not node.get("is_operator"))
     return frozenset(
         _function(call) for call in calls if any(inner.get("class") == "WINDOW" for inner in walk(call["children"]))
     )
