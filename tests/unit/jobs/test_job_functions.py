@@ -188,6 +188,16 @@ def test_code_is_loaded_when_a_call_is_described(workers: Workers):
         worker.run(asked)
 
 
+def test_where_nothing_holds_a_process_that_is_said_once(workers: Workers, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(python_cell, "_probe", lambda: (None, "there is no bwrap on the PATH"))
+    heard: list[str] = []
+    worker = workers()
+    for factor in (2, 3):
+        item = function("f", f"def f(x):\n    return x * {factor}\n", "x")
+        assert worker.run(job("SELECT f(1)", item), lambda event: heard.append(str(event))).rows == [(factor,)]
+    assert len([text for text in heard if "functions in Python run in processes of their own" in text]) == 1
+
+
 def test_modules_of_the_profiles_folders_are_imported(workers: Workers, tmp_path: Path):
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules" / "of_mine.py").write_text("FACTOR = 3\n")

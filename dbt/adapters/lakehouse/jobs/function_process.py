@@ -56,6 +56,7 @@ class FunctionProcesses:
         self._lock = threading.Lock()
         self._failure: LakehouseError | None = None
         self._memory = "1GB"
+        self._warned = False
         self.watch: Watch | None = None
 
     @contextlib.contextmanager
@@ -119,12 +120,25 @@ class FunctionProcesses:
             process = self._processes.get(definition.identity)
             if process is not None and process.alive:
                 return process
+            self._warn()
             environment = self._environments.get(
                 PythonNeeds(packages=definition.packages, python_version=definition.python_version), self._cancelled
             )
             process = _Process(self._settings, environment, definition, name, self._memory, self._cancelled, self._tell)
             self._processes[definition.identity] = process
             return process
+
+    def _warn(self) -> None:
+        """Say once what a process without bubblewrap can do."""
+        if self._warned or self._settings.python_sandbox == "off":
+            return
+        if python_cell.bubblewrap(self._settings.python_sandbox) is None:
+            self._warned = True
+            text = (
+                f"warning: bubblewrap does not work here ({python_cell.why_not()}): functions in Python run in processes of "
+                "their own, but these reach the files and the network that this one reaches"
+            )
+            self._tell(LogLine(text=text, stream="executor"))
 
     def _tell(self, line: Progress | LogLine) -> None:
         watch = self.watch
