@@ -12,6 +12,7 @@ import outcomes
 import pytest
 from as_is import counted
 from classified import ABSTRACT, EACH_NODE, NOT_APPLICABLE
+from matrix_section import matrix_section
 from ours import FOLDER, our_classes
 from outcomes import RECORD, differences, recorded
 from page import PAGE, render, rows
@@ -82,6 +83,19 @@ def test_what_does_not_pass_as_it_is_has_a_reason():
 
 def test_the_page_says_what_was_recorded():
     assert PAGE.read_text() == render(), "write it: python tests/compatibility/page.py"
+
+
+def test_versions_are_a_section_of_the_page(tmp_path):
+    record = tmp_path / "matrix.json"
+    assert matrix_section(record) == ""
+    versions = {"python": "3.12.1", "dbt-core": "1.12.6", "duckdb": "2.0.0"}
+    numbers = {"passed": 700, "failed": 1, "skipped": 2, "seconds": 240, "date": "2026-11-21"}
+    told = {"failures": ["tests.test_a::test_one"], "skipped_because": {"no extension": 2}}
+    record.write_text(json.dumps({"cells": {"py3.12": {"versions": versions, **numbers, **told}}}))
+    section = matrix_section(record)
+    assert "| 3.12.1 | 1.12.6 | 2.0.0 | 700 | 1 | 2 | 240 | 2026-11-21 |" in section
+    assert "- py3.12: no extension (2)" in section
+    assert "- py3.12: failed tests.test_a::test_one" in section
 
 
 def test_an_outcome_that_changed_is_noticed():
