@@ -84,7 +84,8 @@ def test_what_is_called_and_read():
     listed = normal("from read_parquet(['a', 'b'], union_by_name = true)", label)
     assert listed.reads == [("read_parquet", ("a", "b"))]
     assert normal("from read_csv(1)", label).reads == [("read_csv", ())]
-    assert reads("select * from pragma_table_info('x')").catalog
+    described = reads("select * from pragma_table_info('x')").relations
+    assert described == {Reference(database="", schema="", name="x")}
     assert reads("select * from lake.s.t, u").relations == {
         Reference(database="lake", schema="s", name="t"),
         Reference(database="", schema="", name="u"),
