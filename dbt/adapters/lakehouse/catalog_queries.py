@@ -37,6 +37,7 @@ _STATS = (
     ("snapshot_id", "Snapshot", "Iceberg snapshot that is current"),
     ("metadata_location", "Metadata", "Iceberg metadata that any engine can read the table from"),
 )
+_NUMBERS = ("row_count", "bytes", "files", "delete_files")
 
 
 def catalog(session: Session, database: str, schemas: Iterable[str]) -> agate.Table:
@@ -47,15 +48,18 @@ def catalog(session: Session, database: str, schemas: Iterable[str]) -> agate.Ta
 
 def catalog_of(session: Session, names: Iterable[Name]) -> agate.Table:
     """The same for single relations."""
-    from dbt_common.clients.agate_helper import table_from_data_flat
+    import agate
+    from dbt_common.clients.agate_helper import Integer
 
-    columns = [
-        *COLUMNS,
-        *(f"stats:{key}:{part}" for key, *_ in _STATS for part in ("label", "value", "description", "include")),
-    ]
+    text, number, truth = agate.Text(cast_nulls=False), Integer(), agate.Boolean()
+    types = {name: number if name == "column_index" else text for name in COLUMNS}
+    for key, *_ in _STATS:
+        kinds = {"label": text, "value": number if key in _NUMBERS else text, "description": text, "include": truth}
+        types |= {f"stats:{key}:{part}": kind for part, kind in kinds.items()}
     found = session.details(tuple(names))
     rows = [row for details in found if details is not None for row in _rows(details)]
-    return table_from_data_flat([dict(zip(columns, row, strict=True)) for row in rows], columns)
+    # With the types said: to find out what a quarter of a million values are takes seconds.
+    return agate.Table(rows, list(types), list(types.values()))
 
 
 def _rows(details: Details) -> list[tuple[Any, ...]]:

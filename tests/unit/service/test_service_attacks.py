@@ -111,10 +111,11 @@ def test_the_columns_of_a_view_that_was_put_by_hand_are_no_sql(attacker: Attacke
     assert status == 200, said
     session = f"/v1/reads/{uuid.uuid4()}"
     where = f"?commit={json.loads(said)['id']}"
-    asked = {"sql": "SELECT count(*) FROM information_schema.columns WHERE table_name = 'v'"}
+    asked = {"sql": "SELECT data_type FROM information_schema.columns WHERE table_name = 'v'"}
     status, said = attacker.post("bob", f"{session}/execute{where}", asked)
-    assert status == 422, said
-    assert b"sandbox" in said
+    # What it is said to be is told, as the text that it is.
+    assert status == 200, said
+    assert columns_type.encode() in said
     status, said = attacker.post("bob", f"{session}/execute{where}", {"sql": "FROM planted"})
     assert b"planted does not exist" in said
 
