@@ -112,7 +112,8 @@ class _Judge:
         rows = reader.scan(self.table, self.new)
         counts = ", ".join(f"count(*) FILTER (WHERE {rule.broken})" for rule in rules)
         try:
-            found = self.con.execute(f"SELECT {counts} FROM ({rows})").fetchone()
+            broken = " OR ".join(f"({rule.broken})" for rule in rules)
+            found = self.con.execute(f"SELECT {counts} FROM ({rows}) WHERE {broken}").fetchone()
         except _duckdb_errors() as error:
             raise self._unusable(rows, rules, error) from error
         for rule, count in zip(rules, found or (), strict=True):
