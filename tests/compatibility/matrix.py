@@ -42,6 +42,8 @@ EXTENSIONS = ("avro", "httpfs", "iceberg", "tpch")
 _PACKAGES = ("basic", "simple_snapshot", "unit_testing", "utils")
 """Of dbt's adapter suite, whose modules have a file each."""
 
+PATIENCE = 1800
+"""Seconds that a cell may take."""
 TESTS = (
     "tests/unit/test_inherited_macros.py",
     "tests/unit/test_inherited_signatures.py",
@@ -192,18 +194,24 @@ def run(cell: Cell, arguments: list[str]) -> dict[str, Any]:
     report.unlink(missing_ok=True)
     environment = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "NO_COLOR")}
     began = time.monotonic()
-    done = subprocess.run(
-        [str(cell.interpreter), "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
-        + (arguments or list(TESTS)),
-        cwd=ROOT,
-        env={**environment, "PATH": f"{cell.folder / 'bin'}{os.pathsep}{environment['PATH']}"},
-        check=False,
-    )
+    try:
+        code = subprocess.run(
+            [str(cell.interpreter), "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
+            + (arguments or list(TESTS)),
+            cwd=ROOT,
+            env={**environment, "PATH": f"{cell.folder / 'bin'}{os.pathsep}{environment['PATH']}"},
+            check=False,
+            timeout=PATIENCE,
+        ).returncode
+    except subprocess.TimeoutExpired:
+        code = -1
     seconds = round(time.monotonic() - began)
     counts = _counted(report) if report.exists() else {"passed": 0, "failed": 0, "skipped": 0}
-    if done.returncode not in (0, 1):  # pytest itself ended badly: nothing that was counted can be relied on
+    if code not in (0, 1):  # pytest itself ended badly: nothing that was counted can be relied on
         counts["failed"] = max(1, counts["failed"])
-        counts.setdefault("failures", []).append(f"pytest ended with code {done.returncode}")
+        counts.setdefault("failures", []).append(
+            f"pytest ended with code {code}" if code >= 0 else "pytest did not end"
+        )
     return {**counts, "seconds": seconds}
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import threading
 
 import duckdb
@@ -233,6 +234,10 @@ def test_a_constraint_on_an_unknown_column(lake):
         writer.create(lake.con, "SELECT 1 AS id", lake.spec(constraints=Constraints(not_null=("nope",))))
 
 
+@pytest.mark.skipif(
+    duckdb.__version__ == "2.0.0" and sys.version_info >= (3, 13),
+    reason="DuckDB 2.0.0 hangs at times on Python 3.13 when a COPY fails half way",
+)
 def test_a_query_that_fails_half_way_leaves_nothing(lake, orders):
     before = lake.files()
     query = "SELECT CASE WHEN i < 900000 THEN i ELSE error('boom') END AS id, 'x' AS name FROM range(1000000) r(i)"
