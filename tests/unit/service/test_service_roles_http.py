@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 import urllib3
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from service_thread import serving
 
@@ -151,6 +151,8 @@ words = st.text(max_size=30) | st.sampled_from(
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(values={}, word=".")
+@example(values={}, word="/")
 @given(values=st.fixed_dictionaries({}, optional=dict.fromkeys(["user", "since", "limit", "state"], words)), word=words)
 def test_nothing_that_is_asked_breaks_the_service(people: People, values: dict[str, str], word: str) -> None:
     query = urlencode(values)

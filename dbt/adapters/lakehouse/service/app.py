@@ -49,6 +49,7 @@ def create_app(service: Service) -> Any:
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
+        redirect_slashes=False,  # a redirect has no body to say what is wrong, and no route here ends in a slash
     )
     app.state.service = service
     app.openapi = lambda: describe(app)  # type: ignore[method-assign] # as FastAPI's documentation has it
