@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,11 +67,14 @@ class LakehouseCredentials(Credentials):
     @classmethod
     def __pre_deserialize__(cls, data: dict[Any, Any]) -> dict[Any, Any]:
         data = super().__pre_deserialize__(data)  # type: ignore[no-untyped-call]
-        try:
-            profile.validate(data)
-        except ConfigError as error:
-            raise DbtRuntimeError(f"profile: {error}") from error
+        _checked(data)
         return data
+
+    @classmethod
+    def validate(cls, data: Any) -> None:
+        """Raise for a wrong key before dbt does, whose own message repeats the value: of many keys that is a secret."""
+        _checked({key: value for key, value in data.items() if value not in ({}, [])})
+        super().validate(data)
 
     @property
     def type(self) -> str:
@@ -85,6 +89,11 @@ class LakehouseCredentials(Credentials):
     def _connection_keys(self) -> tuple[str, ...]:
         where = ("service", "warehouse", "catalog", "database", "schema", "branch", "from_branch", "publish")
         return (*where, "external_root", "target_type")
+
+    def connection_info(self, *, with_aliases: bool = False) -> Iterator[tuple[str, Any]]:
+        """What ``dbt debug`` and its log show of the output, and Jinja's ``target``: the catalog's password is not in it."""
+        for key, value in super().connection_info(with_aliases=with_aliases):
+            yield key, profile.without_password(value) if key == "catalog" and value else value
 
     def as_profile(self) -> dict[str, Any]:
         """The output as it stands in ``profiles.yml``."""
@@ -142,3 +151,10 @@ class LakehouseCredentials(Credentials):
         if said:
             return said
         return "off" if self.preflight is False else self.preflight or "error"
+
+
+def _checked(data: Mapping[Any, Any]) -> None:
+    try:
+        profile.validate(data)
+    except ConfigError as error:
+        raise DbtRuntimeError(f"profile: {error}") from error

@@ -342,6 +342,7 @@ def _texts(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _wrong(key: str, value: object, right: str) -> ConfigError:
+    value = without_password(value) if isinstance(value, str) else value
     return ConfigError(f"profile key {key!r} is {value!r}; {right}")
 
 
@@ -377,15 +378,19 @@ def _warehouse(key: str, value: object) -> None:
 def _catalog(key: str, value: object) -> None:
     right = "sqlite:///path/to/catalog.sqlite or postgresql://user:password@host/database is needed"
     text = _text(key, value, right)
+    if text.startswith("postgres") and text.partition("://")[2].partition("/")[0].count("@") > 1:
+        raise _wrong(key, text, "an '@' within its password is written as %40")
     known = text.startswith(("postgresql://", "postgresql+psycopg://"))
     if not known and not (
         text.startswith("sqlite:///") and text.removeprefix("sqlite:///").strip("/") not in ("", ":memory:")
     ):
-        raise _wrong(key, _without_password(text), right)
+        raise _wrong(key, text, right)
 
 
-def _without_password(url: str) -> str:
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:…@", url)
+def without_password(url: str) -> str:
+    """A URL as it may be shown. A password that holds '@' ends at the last one."""
+    hidden = re.sub(r"(://[^:/@]*):.*@", r"\1:…@", url, flags=re.DOTALL)
+    return re.sub(r"([?&](?:ssl)?password=)[^&]*", r"\1…", hidden)
 
 
 def _database(key: str, value: object) -> None:
@@ -467,7 +472,7 @@ def _service(key: str, value: object) -> None:
     text = _text(key, value, right)
     match = re.fullmatch(r"(https?)://([^/?#@\s]+)(/[^?#\s]*)?", text)
     if match is None:
-        raise _wrong(key, _without_password(text), right)
+        raise _wrong(key, text, right)
 
 
 def _token(key: str, value: object) -> None:
@@ -500,7 +505,7 @@ def _switch(key: str, value: object) -> None:
 
 def _options(key: str, value: object) -> None:
     if not isinstance(value, Mapping):
-        raise _wrong(key, value, "a mapping of names to values is needed")
+        raise ConfigError(f"profile key {key!r} is not a mapping of names to values; write {key}: {{name: value}}")
     for name, option in value.items():
         if not isinstance(name, str) or not isinstance(option, str | int | float | bool):
             # The value is not shown: it may be a secret.

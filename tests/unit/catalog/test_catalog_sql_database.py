@@ -153,3 +153,10 @@ def test_values_and_pure_functions_load_no_database():
     program = "; ".join([*lines, "import sys", "print('sqlalchemy' in sys.modules)"])
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_password_after_the_database_is_not_shown_either():
+    with pytest.raises(CatalogError) as caught:
+        SqlCatalog.open("postgresql://127.0.0.1:1/lake?user=me&password=hunter2")
+    assert "hunter2" not in str(caught.value)
+    assert "127.0.0.1:1/lake" in str(caught.value)

@@ -260,7 +260,10 @@ _URLS = "write sqlite:////path/to/catalog.db or postgresql://user@host/database"
 
 
 def _shown(url: sa.URL) -> str:
-    return str(url.database) if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    # SQLAlchemy hides the password before the host, but not one after the database.
+    return url.difference_update_query(["password", "sslpassword"]).render_as_string(hide_password=True)
 
 
 def _check_file(file: Path, kind: type[Database], *, create: bool) -> None:
