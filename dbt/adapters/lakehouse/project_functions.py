@@ -80,7 +80,5 @@ def listed(entries: Sequence[Entry]) -> list[Entry]:
     """Entries as dbt can tell them apart: it has one kind of name, so that a relation goes before a function of its name."""
     relations = {entry.name.lower() for entry in entries if not isinstance(entry, FunctionEntry)}
     return [
-        entry
-        for entry in entries
-        if not (isinstance(entry, FunctionEntry) and called(entry.name).lower() in relations)
+        entry for entry in entries if not (isinstance(entry, FunctionEntry) and called(entry.name).lower() in relations)
     ]

@@ -82,7 +82,9 @@ def table(cli: Cli, name: str, ref: str | None, sample: int) -> None:
     found = cli.catalog.lookup(commit.id, [relation, function])
     entry = found.get(function) if name.endswith(SUFFIX) else found.get(relation) or found.get(function)
     if entry is None:
-        raise NotInLake(f"no table, view or function {wanted} at {said!r} ({short(commit.id)}); `lakehouse tables` shows them")
+        raise NotInLake(
+            f"no table, view or function {wanted} at {said!r} ({short(commit.id)}); `lakehouse tables` shows them"
+        )
     if cli.out.json:
         cli.out.document(shapes.entry(entry))
         return

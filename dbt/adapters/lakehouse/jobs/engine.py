@@ -152,7 +152,9 @@ class Engine:
         self._loaded.add(place)
 
     def _attached_now(self) -> frozenset[str]:
-        rows = self.connection.execute("SELECT lower(database_name) FROM duckdb_databases() WHERE NOT internal").fetchall()
+        rows = self.connection.execute(
+            "SELECT lower(database_name) FROM duckdb_databases() WHERE NOT internal"
+        ).fetchall()
         return frozenset(row[0] for row in rows)
 
     def leave(self, *, by_hand: bool = False) -> None:

@@ -60,7 +60,12 @@ class Drafting:
     """Makes drafts of the nodes of one run."""
 
     def __init__(
-        self, adapter: LakehouseAdapter, config: Any, manifest: Any, waiting: Iterable[Any], functions: Iterable[str] = ()
+        self,
+        adapter: LakehouseAdapter,
+        config: Any,
+        manifest: Any,
+        waiting: Iterable[Any],
+        functions: Iterable[str] = (),
     ) -> None:
         """``functions`` are those (by unique id) that this run makes, too."""
         self._adapter, self._config, self._manifest = adapter, config, manifest
