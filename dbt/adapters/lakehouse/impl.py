@@ -578,6 +578,7 @@ class LakehouseAdapter(ExternalModels, MetadataFreshness, DbtCatalogs, SQLAdapte
             rebuild=build.rebuild,
             content_identity=build.content_identity,
             files=build.files,
+            more_files=build.more_files,
         )
         self._build(rows)
         try:
@@ -754,7 +755,8 @@ class LakehouseAdapter(ExternalModels, MetadataFreshness, DbtCatalogs, SQLAdapte
         said, known = demands.reuse(config), self.get_macro_resolver()
         names = depends_on.get("nodes") or ()
         files = external_sources.read_by(names, getattr(known, "nodes", {}), getattr(known, "sources", {}))
-        return {**said, "files": (*said["files"], *(file for file in files if file not in said["files"]))}
+        more = tuple(file for file in files if file not in said["files"])
+        return {**said, "files": (*said["files"], *more), "more_files": not said["files"]}
 
     def _commented(self, sql: str) -> str:
         return str(self.connections._add_query_comment(sql))

@@ -82,6 +82,41 @@ def test_patterns_and_folders_stand_for_all_that_is_there(built: Callable[..., B
         (tmp_path / "in" / "b.csv").unlink()
 
 
+def test_hidden_files_count_as_duckdb_reads_them(built: Callable[..., Built], tmp_path: Path) -> None:
+    (tmp_path / "in" / ".day").mkdir(parents=True)
+    (tmp_path / "in" / ".day" / "a.csv").write_text("x\n1\n")
+    (tmp_path / "in" / "a.csv").write_text("x\n1\n")
+    for pattern, hidden in (("*.csv", ".b.csv"), ("**/*.csv", ".day/b.csv"), ("*/*.csv", ".day/.c.csv")):
+        sql = f"SELECT count(*) AS n FROM read_csv('{tmp_path}/in/{pattern}')"
+        before = built(sql, tmp_path / "in" / pattern)
+        (tmp_path / "in" / hidden).write_text("x\n2\n")
+        after = built(sql, tmp_path / "in" / pattern)
+        assert before.why_not == after.why_not == ()
+        assert after.reused is None, pattern
+        assert before.entry.content != after.entry.content, "DuckDB reads it"  # type: ignore[union-attr]
+
+
+def test_what_a_computed_path_names_is_not_known_from_sources(built: Callable[..., Built], tmp_path: Path) -> None:
+    source, other = tmp_path / "a.csv", tmp_path / "b.csv"
+    source.write_text("x\n1\n")
+    other.write_text("x\n1\n")
+    sql = f"SELECT * FROM '{source}' UNION ALL SELECT * FROM read_csv('{tmp_path}/' || 'b.csv')"
+    found = built(sql, source, more_files=True)
+    assert found.why_not == ("it calls read_csv with a computed path; declare what it reads in `reuse: {files: …}`",)
+    assert built(sql, source, other).why_not == (), "its author says which"
+    assert built(f"SELECT * FROM '{source}'", source, more_files=True).why_not == ()
+
+    code = (
+        f"def model(dbt, session):\n    with open({str(other)!r}) as f:\n        found = f.read().split()[1]\n"
+        "    return session.sql(f'select {found} as x')\n"
+    )
+    model = PythonSource(code=code + PYTHON_REST, path=str(tmp_path / "p.py"))
+    assert built("", source, python=model, more_files=True).why_not == (
+        "its code names open, which is not in the lake",
+    )
+    assert built("", source, other, python=model).why_not == ()
+
+
 def test_other_files_are_still_in_the_way(built: Callable[..., Built], tmp_path: Path) -> None:
     one, two = tmp_path / "a.csv", tmp_path / "b.csv"
     one.write_text("x\n1\n")

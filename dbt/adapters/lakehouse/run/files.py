@@ -107,7 +107,8 @@ def _local(pattern: str) -> dict[str, str]:
 
 
 def _matches(pattern: str) -> list[str]:
-    return glob.glob(pattern, recursive=True)  # noqa: PTH207 # a pattern may be absolute
+    # As DuckDB does, whose patterns match hidden files.
+    return glob.glob(pattern, recursive=True, include_hidden=True)  # noqa: PTH207 # a pattern may be absolute
 
 
 @functools.lru_cache(maxsize=4096)

@@ -61,8 +61,7 @@ def hashed(value: Any) -> str:
 def of_build(session: RunSession, build: Build, table: TableEntry | None) -> Fingerprint:
     """The fingerprint of a build; ``table`` is what stands at its name, which all modes but ``create`` start from."""
     work = _Work(session, build.reuse, build.setup, build.source)
-    if build.files:
-        work.declare(files.look(build.files, session.settings, external_access=build.external_access))
+    work.declare(session, build)
     if build.deciding and build.reuse == "auto":
         _decide(work, session, build)
     work.parts.update(_configuration(build))
@@ -110,8 +109,7 @@ def of_batch(session: RunSession, build: Build) -> Fingerprint:
     assert build.batch is not None
     assert build.sql is not None
     work = _Work(session, build.reuse, build.setup)
-    if build.files:
-        work.declare(files.look(build.files, session.settings, external_access=build.external_access))
+    work.declare(session, build)
     constraints = dataclasses.replace(build.constraints, table="")
     work.parts.update({"mode": "batch", "engine": _engine(session), "on_schema_change": build.on_schema_change})
     work.put("batch", dataclasses.asdict(build.batch.range))
@@ -174,7 +172,9 @@ def _python(work: _Work, session: RunSession, build: Build) -> None:
     source = build.python
     own = str(build.name)
     folders = session.settings.module_paths
-    known = python_parts.look_at(source, build.name.name, files=bool(build.files), folders=folders)
+    known = python_parts.look_at(
+        source, build.name.name, files=bool(build.files) and not build.more_files, folders=folders
+    )
     text = source.code
     if known.reads_itself:
         current = session.state.get(build.name)
@@ -196,7 +196,7 @@ def _decide(work: _Work, session: RunSession, build: Build) -> None:
     """Take down what decides which rows change; the time must not."""
     assert build.deciding
     deciding = _Work(session, build.reuse, build.setup, build.source)
-    deciding.declared = work.declared
+    deciding.declared, deciding.more_files = work.declared, work.more_files
     query, *expressions = build.deciding
     work.put("deciding", [deciding.read(query).text, *map(deciding.opaque, expressions)])
     work.obstacles.extend(deciding.obstacles)
@@ -209,6 +209,7 @@ class _Work:
     time_gets_in = False
     timed = False
     declared: Declared | None = None
+    more_files = False
 
     def __init__(self, session: RunSession, reuse: str, setup: tuple[str, ...] = (), source: str | None = None) -> None:
         self.parts: dict[str, str] = {}
@@ -234,11 +235,14 @@ class _Work:
             self.parts["declared"] = "always"
         return Fingerprint(parts=self.parts, obstacles=tuple(dict.fromkeys(self.obstacles)), steady=self.timed)
 
-    def declare(self, declared: Declared) -> None:
-        """Let files outside of the lake be inputs."""
-        self.declared = declared
-        self.parts["files"] = declared.digest
-        for why in declared.obstacles:
+    def declare(self, session: RunSession, build: Build) -> None:
+        """Let the files outside of the lake that a build says it reads be inputs."""
+        if not build.files:
+            return
+        self.declared = files.look(build.files, session.settings, external_access=build.external_access)
+        self.more_files = build.more_files
+        self.parts["files"] = self.declared.digest
+        for why in self.declared.obstacles:
             self._not(why)
 
     # what SQL says
@@ -315,6 +319,8 @@ class _Work:
         unknown = [text for name, texts in found.reads if name == function for text in texts if not self._covers(text)]
         for text in unknown:
             self._not(f"it reads {text}, which is not declared in `reuse: {{files: …}}`")
+        if self.more_files and any(name == function and not texts for name, texts in found.reads):
+            self._not(f"it calls {function} with a computed path; declare what it reads in `reuse: {{files: …}}`")
         if function in _TELL_TIMES:
             self.parts["files changed"] = self.declared.changed
         return True
@@ -399,7 +405,7 @@ class _Work:
         made = self._session.planner.definition(database, entry)
         # Who calls it deterministic vouches for it.
         inner = _Work(self._session, "always" if made.volatility == "deterministic" else self._reuse)
-        inner.declared = self.declared
+        inner.declared, inner.more_files = self.declared, self.more_files
         inner._above = [*self._above, place]
         inner.put("kind", [made.language, made.type, made.entry_point])
         for number, signature in enumerate(made.signatures):
@@ -416,7 +422,9 @@ class _Work:
                 inner.obstacles.extend((*known.obstacles, *known.time))
         if made.volatility == "non-deterministic" or (made.volatility == "stable" and made.language == "python"):
             inner._not(f"it is {made.volatility}")
-        self.obstacles.extend(f"{why} (in function {entry.schema}.{functions.called(entry.name)})" for why in inner.obstacles)
+        self.obstacles.extend(
+            f"{why} (in function {entry.schema}.{functions.called(entry.name)})" for why in inner.obstacles
+        )
         return f"function:{Fingerprint(parts=inner.parts).id}"
 
     # relations
@@ -457,7 +465,7 @@ class _Work:
         if isinstance(entry, TableEntry):
             return identity(entry)
         inner = _Work(self._session, self._reuse)
-        inner.declared = self.declared
+        inner.declared, inner.more_files = self.declared, self.more_files
         inner._above = [*self._above, place]
         if place in self._above:
             return "itself"

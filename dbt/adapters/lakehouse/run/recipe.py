@@ -18,7 +18,7 @@ from dbt.adapters.lakehouse.run.values import Build, Name, View
 from dbt.adapters.lakehouse.tables.values import Constraints
 
 _SAID_ELSEWHERE = frozenset({"name", "mode", "sql", "node", "python", "constraints", "provenance"})
-_LEFT_OUT = frozenset({"arrow", "rebuild", "deciding"})
+_LEFT_OUT = frozenset({"arrow", "rebuild", "deciding", "more_files"})
 """What has to do with one execution, or with reuse alone."""
 
 

@@ -106,10 +106,11 @@ class Build:
     is set. ``setup`` are statements to run first in the same session. ``local`` says that ``sql`` reads files of the
     caller's machine and nothing of the lake (seeds); ``file`` says which. ``resources`` and ``external_access``: see
     ``jobs.job``. With ``rebuild`` an earlier result is not looked for, but this one is kept for others, unless ``reuse`` is
-    ``never``. ``files`` are paths and patterns outside of the lake that it reads. Without ``content_identity`` the table is
-    not compared with others of the same rows. ``deciding`` says of a merge that which rows it changes is decided by these
-    texts (the first is a SELECT, the others are expressions), so that a time that is asked for elsewhere only gets into
-    rows that it writes. With ``materialized_view`` the table that is created keeps ``sql``, as that of which it has the rows.
+    ``never``. ``files`` are paths and patterns outside of the lake that it reads; with ``more_files`` nobody says that these
+    are all. Without ``content_identity`` the table is not compared with others of the same rows. ``deciding`` says of a
+    merge that which rows it changes is decided by these texts (the first is a SELECT, the others are expressions), so that
+    a time that is asked for elsewhere only gets into rows that it writes. With ``materialized_view`` the table that is
+    created keeps ``sql``, as that of which it has the rows.
     """
 
     name: Name
@@ -141,6 +142,7 @@ class Build:
     deciding: tuple[str, ...] | None = None
     materialized_view: bool = False
     files: tuple[str, ...] = ()
+    more_files: bool = False
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
