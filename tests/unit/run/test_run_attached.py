@@ -18,7 +18,7 @@ from dbt.adapters.lakehouse.freshness import freshness
 from dbt.adapters.lakehouse.jobs.instance import load_extension
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
 from dbt.adapters.lakehouse.profile import lake_settings
-from dbt.adapters.lakehouse.run import attached
+from dbt.adapters.lakehouse.run import attached, fingerprint
 from dbt.adapters.lakehouse.run.session import RunSession
 from dbt.adapters.lakehouse.run.values import Build, Draft, Name, PythonSource, RunRequest
 
@@ -348,6 +348,56 @@ def test_a_result_is_reused_while_the_file_stays_as_it_is(lake: EmbeddedLake, fi
     assert changed.rows_written in (2, 3)
 
 
+@pytest.mark.parametrize(
+    ("view", "why"),
+    [
+        ("SELECT name FROM people", None),
+        ("WITH q AS (SELECT * FROM hr.all) SELECT upper(name) AS name FROM q", None),
+        ("SELECT * FROM crm.hr.all", None),
+        ("SELECT * FROM read_csv('{files}/x.csv')", "read_csv"),
+        ("SELECT * FROM '{files}/x.csv'", "x.csv"),
+        ("SELECT now() AS t", "now"),
+        ("SELECT random() AS r FROM people", "random"),
+        ("SELECT half(id) AS h FROM people", "half"),
+        ("SELECT * FROM hr.loads", "read_csv"),
+    ],
+)
+def test_a_view_in_an_attached_file_is_known_by_what_it_reads(
+    open_lake: Callable[..., EmbeddedLake], files: Path, view: str, why: str | None
+) -> None:
+    (files / "x.csv").write_text("a\n1\n")
+    with duckdb.connect(str(files / "crm.duckdb")) as connection:
+        connection.execute("CREATE MACRO half(x) AS x / 2 + random()")
+        connection.execute("CREATE VIEW hr.all AS SELECT * FROM main.people")
+        connection.execute(f"CREATE VIEW hr.loads AS SELECT * FROM read_csv('{files}/x.csv')")
+        connection.execute(f"CREATE VIEW v AS {view.format(files=files)}")
+    lake = open_lake({"path": "crm.duckdb"})
+    assert build(lake, "1", "SELECT * FROM crm.main.v").reused is None
+    again = build(lake, "2", "SELECT * FROM crm.main.v")
+    assert (again.reused is None) == (why is not None)
+    obstacles = marked(lake, "SELECT * FROM crm.v").obstacles
+    assert any(why in said for said in obstacles) if why else obstacles == ()
+    assert marked(lake, "SELECT * FROM crm.v", reuse="always").obstacles == ()
+
+
+def test_of_a_view_in_sqlite_nothing_is_known(lake: EmbeddedLake, files: Path) -> None:
+    with sqlite3.connect(files / "shop.sqlite") as other:
+        other.execute("CREATE VIEW late AS SELECT *, date('now') AS today FROM orders")
+    other.close()
+    assert "nobody can tell what it reads" in str(marked(lake, "SELECT * FROM shop.late").obstacles)
+    assert marked(lake, "SELECT * FROM shop.orders").obstacles == ()
+
+
+def marked(lake: EmbeddedLake, sql: str, **more: Any) -> fingerprint.Fingerprint:
+    session = run(lake, "mark").session()
+    try:
+        return fingerprint.of_build(
+            session, Build(name=Name(database="lake", schema="s", name="u"), sql=sql, **more), None
+        )
+    finally:
+        session.close()
+
+
 def test_a_file_that_changed_meanwhile_leaves_nothing_behind(lake: EmbeddedLake, files: Path) -> None:
     parts = [("attached crm", str(attached.state_of(lake.settings, "crm"))), ("code", "…")]
     assert attached.stayed(lake.settings, parts)
@@ -357,8 +407,6 @@ def test_a_file_that_changed_meanwhile_leaves_nothing_behind(lake: EmbeddedLake,
 
 def test_of_a_server_nothing_is_known_unless_its_author_says_so(open_lake: Callable[..., EmbeddedLake]) -> None:
     lake = open_lake({"path": "host=127.0.0.1 port=1 password=sekret", "alias": "pg", "type": "postgres"})
-    from dbt.adapters.lakehouse.run import fingerprint
-
     session = run(lake, "1").session()
     wanted = Build(name=Name(database="lake", schema="s", name="t"), sql="SELECT * FROM pg.public.t")
     mark = fingerprint.of_build(session, wanted, None)

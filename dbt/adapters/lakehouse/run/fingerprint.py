@@ -17,7 +17,7 @@ import duckdb
 from dbt.adapters.lakehouse.catalog.model import Entry, FunctionEntry, Key, TableEntry, ViewEntry, identity
 from dbt.adapters.lakehouse.jobs import plugins
 from dbt.adapters.lakehouse.jobs.secrets import is_secret
-from dbt.adapters.lakehouse.run import attached, calls, files, functions, python_parts
+from dbt.adapters.lakehouse.run import attached, attached_views, calls, files, functions, python_parts
 from dbt.adapters.lakehouse.run.calls import Called, Functions, Macro, Nature
 from dbt.adapters.lakehouse.run.files import Declared
 from dbt.adapters.lakehouse.run.normal import Normal, normal
@@ -458,8 +458,22 @@ class _Work:
         state = attached.state_of(self._session.settings, alias)
         if state is None:
             self._not(f"it reads {where} of an attached database, of which nobody can tell when it changes")
+        elif self._reuse != "always":
+            schema = reference.schema if reference.database else "main"
+            self._view_beside(alias, state, (schema.lower(), reference.name.lower()))
         self.parts[f"{attached.PART}{alias}"] = state or attached.UNKNOWN
         return where.lower()
+
+    def _view_beside(self, alias: str, state: str, place: attached_views.Place) -> None:
+        """A view of an attached file may read other files, or ask for the time."""
+        found = attached_views.contents(self._session, alias, state)
+        where = ".".join((alias, *place))
+        if found is None or (place in found.views and found.views[place] is None):
+            self._not(f"it reads {where} of an attached database, of which nobody can tell what it reads itself")
+        elif place in found.views:
+            inner = _ViewBeside(self._session, self._reuse, found)
+            inner.look(place)
+            self.obstacles.extend(f"{why} (in view {where})" for why in inner.obstacles)
 
     def _identity(self, name: Name, entry: TableEntry | ViewEntry, place: tuple[str, str, str]) -> str:
         if isinstance(entry, TableEntry):
@@ -475,6 +489,37 @@ class _Work:
         # Two views of one query may name their columns by what they select from.
         inner.put("columns", [(column.name, column.type) for column in entry.columns])
         return f"view:{Fingerprint(parts=inner.parts).id}"
+
+
+class _ViewBeside(_Work):
+    """What views of an attached file read and call, of which only their own file's tables are known."""
+
+    def __init__(self, session: RunSession, reuse: str, contents: attached_views.Contents) -> None:
+        super().__init__(session, reuse)
+        self._contents = contents
+        self._schema = "main"
+        self._macros = {}
+        self._seen: set[attached_views.Place] = set()
+
+    def look(self, place: attached_views.Place) -> None:
+        """Take down what a view is made of, and the views that it reads."""
+        query = self._contents.views.get(place)
+        if query is None or place in self._seen:
+            return
+        self._seen.add(place)
+        outer, self._schema = self._schema, place[0]
+        self.read(query)
+        self._schema = outer
+
+    def _label(self, reference: Reference) -> str | None:
+        place = self._contents.find(reference, self._schema)
+        if place is not None:
+            self.look(place)
+        return None if place is None else ".".join(place)
+
+    def _function(self, reference: Reference) -> str | None:
+        del reference  # functions of the lake are not known there
+        return None
 
 
 def _folded(entry: Entry) -> tuple[str, str]:
