@@ -22,7 +22,7 @@ from dbt.adapters.lakehouse.run import fingerprint, reuse
 from dbt.adapters.lakehouse.run.lifecycle import LakeRun
 from dbt.adapters.lakehouse.run.python_parts import look_at
 from dbt.adapters.lakehouse.run.session import RunSession
-from dbt.adapters.lakehouse.run.values import Build, Built, FileSource, Name, PythonSource
+from dbt.adapters.lakehouse.run.values import Build, Built, FileSource, Name, PythonSource, Wish
 from dbt.adapters.lakehouse.settings import PublishMode
 from dbt.adapters.lakehouse.tables import content
 from dbt.adapters.lakehouse.tables.values import Constraints
@@ -665,3 +665,10 @@ def test_statements_that_count_at_once_reuse_too(run, lake: EmbeddedLake, open_r
         assert build(session, "a", "SELECT 1 AS x").reused is not None
         assert build(session, "c", "SELECT 7 AS x").reused is None
     assert lake.catalog.recall_node("model.c")[0].run is None
+
+
+def test_recalling_gives_back_the_worker_that_it_asks(lake: EmbeddedLake, open_run: OpenRun):
+    unknown = Build(name=name("t"), sql="SELECT nobody_knows_this(1) AS x", node="model.t")
+    with closing(open_run().session()) as session:
+        assert session.recall([Wish(id="model.t", build=unknown)]) == [None]
+        assert len(lake._executor._idle) == 1

@@ -22,8 +22,11 @@ def recall(session: RunSession, wishes: Sequence[Wish]) -> list[Recalled | None]
     if run is None or run.index is None or run.batches.keys():
         return [None] * len(wishes)
     work = _Recalling(session, run, run.index)
-    work.look_up(wishes)
-    answers = [work.recall(wish) for wish in wishes]
+    try:
+        work.look_up(wishes)
+        answers = [work.recall(wish) for wish in wishes]
+    finally:
+        work.close()
     work.commit()
     return answers
 
@@ -113,6 +116,10 @@ class _Recalling:
         reused = Reused(run=known.run, author=known.author, seconds=known.seconds)
         failures = int(rows[0][0]) if rows else 0
         return Recalled(reused=reused, failures=failures, placed=placed)
+
+    def close(self) -> None:
+        """Give back the worker that was asked for what it knows, if one was."""
+        self._session.close()
 
     def commit(self) -> None:
         """Write what was put in place. Raises ``HeadMoved`` if something else stands there by now; then nothing is written."""
