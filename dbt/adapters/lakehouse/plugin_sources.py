@@ -18,7 +18,7 @@ def database(source: Any, config: Any) -> str | None:
     """The database in which a source stands that a plugin loads; None for others.
 
     ``config`` is dbt's, from whose credentials the profile's plugins are known. Raises ``ConfigError`` for a plugin that
-    is none of them.
+    is none of them; through a service no plugin is, and a project may have such sources as long as no node reads them.
     """
     if source.resource_type != "source":
         return None
@@ -29,11 +29,12 @@ def database(source: Any, config: Any) -> str | None:
     credentials = getattr(config, "credentials", None)
     profile = getattr(credentials, "plugins", None) or ()
     known = [one.name for one in plugins.plugins_of(profile)]
+    if getattr(credentials, "service", None):
+        return plugins.database_of(str(name))  # a service has no plugins, which it says to whoever reads the source
     if credentials is not None and name not in known:
         raise ConfigError(
             f"source {source.schema}.{source.identifier} is to be loaded by plugin {name!r}, which the profile does not name "
             f"(it has {', '.join(known) or 'none'}); add it: plugins: [{{module: {name}}}]"
-            + ("; a service has no plugins" if getattr(credentials, "service", None) else "")
         )
     found = plugins.database_of(str(name))
     fields = {

@@ -177,6 +177,13 @@ def unarmed(armed: Bench) -> Iterator[Bench]:
     bench.close()
 
 
+def test_a_database_beside_the_lake_is_said_to_be_no_part_of_it(unarmed: Bench) -> None:
+    with pytest.raises(
+        LakehouseError, match=r'Catalog "crm" does not exist!; jobs of a service read nothing but the lake'
+    ):
+        unarmed.query("SELECT * FROM crm.main.people")
+
+
 # ways out
 
 FILES = (

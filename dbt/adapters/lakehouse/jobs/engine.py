@@ -245,7 +245,7 @@ def _select(item: Input) -> str:
 
 
 @contextlib.contextmanager
-def duckdb_errors(memory_limit: str | None = None) -> Iterator[None]:
+def duckdb_errors(memory_limit: str | None = None, *, sandboxed: bool = False) -> Iterator[None]:
     """Translate DuckDB's exceptions into this package's."""
     try:
         yield
@@ -264,12 +264,19 @@ def duckdb_errors(memory_limit: str | None = None) -> Iterator[None]:
             "that must read what is outside, declare `external_access: true` where the operator of the service allows it"
         ) from error
     except duckdb.Error as error:
-        raise (unreachable(error) or _gone(error) or SqlError(f"{error}{_unknown_database(error)}")) from error
+        raise (
+            unreachable(error) or _gone(error) or SqlError(f"{error}{_unknown_database(error, sandboxed)}")
+        ) from error
 
 
-def _unknown_database(error: duckdb.Error) -> str:
+def _unknown_database(error: duckdb.Error, sandboxed: bool) -> str:
     if not re.search(r'Catalog "[^"]*" does not exist', str(error)):
         return ""
+    if sandboxed:
+        return (
+            "; jobs of a service read nothing but the lake, no attached databases and nothing that plugins load: bring in what is "
+            "wanted with `lakehouse import SCHEMA.NAME FILE`"
+        )
     return (
         "; the profile's `attach` names databases beside the lake, and one that a statement attached is there as long as its "
         "node runs"

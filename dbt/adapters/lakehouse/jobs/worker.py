@@ -203,7 +203,7 @@ class Worker:
                 self._sandbox.rest()
 
     def _run(self, job: Job, watch: Watch | None, sink: Sink | None) -> JobResult:
-        with function_sql.explaining(job), duckdb_errors(self._limit_of(job)), self._calling(job, watch):
+        with function_sql.explaining(job), self._errors(job), self._calling(job, watch):
             checked = self._check(job)
             cursor = self._connect(job)
             if not checked:
@@ -265,6 +265,9 @@ class Worker:
         if self._functions is None:
             self._functions = FunctionProcesses(self._settings, self._cancelled.is_set, foreign=self._isolate_python)
         return self._functions.job(job, self._limit_of(job) or "1GB", watch)
+
+    def _errors(self, job: Job) -> contextlib.AbstractContextManager[None]:
+        return duckdb_errors(self._limit_of(job), sandboxed=self._sandbox is not None)
 
     def _limit_of(self, job: Job) -> str | None:
         own = self._present.instance.own_memory if self._present is not None else self._settings.memory_limit

@@ -13,7 +13,7 @@
   {%- if missing or not wanted -%}
     {{ exceptions.raise_compiler_error(
         "there is no table " ~ (missing | join(', ') or 'at all') ~ " in " ~ database ~ "." ~ schema
-        ~ "; it has: " ~ (found | join(', ') or 'none')) }}
+        ~ "; it has: " ~ (found | join(', ') or 'none, or the profile has no `attach` of that alias')) }}
   {%- endif -%}
   {%- for name in wanted -%}
     {%- set from = api.Relation.create(database=database, schema=schema, identifier=name) -%}

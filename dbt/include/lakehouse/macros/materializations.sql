@@ -187,5 +187,6 @@
 {#- dbt-duckdb has this one. -#}
 {% materialization table_function, adapter='lakehouse' %}
   {{ exceptions.raise_compiler_error(
-       "materialized='table_function' makes a macro in a DuckDB database, and the lake keeps none; use 'view'") }}
+       "materialized='table_function' makes a macro in a DuckDB database, and the lake keeps none; use 'view', or where it has "
+      ~ "parameters, a macro of the project") }}
 {% endmaterialization %}
