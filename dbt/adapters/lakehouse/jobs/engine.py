@@ -274,8 +274,8 @@ def _unknown_database(error: duckdb.Error, sandboxed: bool) -> str:
         return ""
     if sandboxed:
         return (
-            "; jobs of a service read nothing but the lake, no attached databases and nothing that plugins load: bring in what is "
-            "wanted with `lakehouse import SCHEMA.NAME FILE`"
+            "; jobs of a service read nothing but the lake, no attached databases and nothing that plugins load: bring in what "
+            "is wanted with `lakehouse import SCHEMA.NAME FILE`"
         )
     return (
         "; the profile's `attach` names databases beside the lake, and one that a statement attached is there as long as its "
