@@ -11,12 +11,20 @@ from typing import Any
 import pytest
 
 from dbt.adapters.lakehouse.catalog.model import FunctionEntry, Key, RefKind, entry_from_json, entry_to_json
-from dbt.adapters.lakehouse.errors import ConfigError, FunctionError, MergeConflict, NotInLake, SqlError
+from dbt.adapters.lakehouse.errors import (
+    ConfigError,
+    ConstraintViolated,
+    FunctionError,
+    MergeConflict,
+    NotInLake,
+    SqlError,
+)
 from dbt.adapters.lakehouse.jobs.function import Argument, Definition, Signature
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
 from dbt.adapters.lakehouse.run.lifecycle import LakeRun
 from dbt.adapters.lakehouse.run.session import RunSession
 from dbt.adapters.lakehouse.run.values import Build, Built, Function, Name, PythonSource
+from dbt.adapters.lakehouse.tables.values import Constraints
 
 OpenRun = Callable[..., LakeRun]
 Rows = list[tuple[Any, ...]]
@@ -427,3 +435,16 @@ def test_functions_of_the_same_body_in_other_schemas_give_the_same(session: RunS
         create(session, "f", defined("x * 2", ("x", "DOUBLE")), schema=schema)
     build(session)
     assert build(session, "SELECT lake.other.f(x) AS y FROM range(3) t(x)").reused is not None
+
+
+@pytest.mark.parametrize("check", ["low(y)", "s.low(y)", "y < (SELECT max(top) FROM s.tops)"])
+def test_a_check_constraint_is_held_again_when_what_it_calls_or_reads_changes(session: RunSession, check: str):
+    create(session, "low", defined("x < 10", ("x", "DOUBLE"), returns="BOOLEAN"))
+    session.execute("CREATE TABLE s.tops AS SELECT 10 AS top")
+    wanted = Build(name=name("t"), sql="SELECT 5 AS y", node="model.t", constraints=Constraints(checks=(("", check),)))
+    assert session.build(wanted).reused is None
+    assert session.build(wanted).reused is not None
+    create(session, "low", defined("x < 3", ("x", "DOUBLE"), returns="BOOLEAN"))
+    session.execute("UPDATE s.tops SET top = 3")
+    with pytest.raises(ConstraintViolated, match="CHECK constraint failed"):
+        session.build(wanted)

@@ -59,8 +59,9 @@ class Constraints:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """SQL that reads what else the rows are held against."""
-        return tuple(key.reads for key in self.foreign if key.relation)
+        """SQL that reads and calls what else the rows are held against: other relations, functions of the lake."""
+        foreign = tuple(key.reads for key in self.foreign if key.relation)
+        return foreign + tuple(f"SELECT ({expression}\n)" for _, expression in self.checks)
 
     def name_of(self, kind: str, columns: Iterable[str]) -> str:
         """What the author calls a constraint; empty if nothing."""
