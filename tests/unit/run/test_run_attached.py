@@ -99,6 +99,40 @@ def model(dbt, session):
     assert session.execute("SELECT * FROM s.t").rows == [(1, "Ada")]
 
 
+@pytest.mark.parametrize(
+    ("version", "people"), [(None, "crm.main.people"), (f"3.{sys.version_info.minor}", "s.people")]
+)
+def test_sql_in_a_python_model_reads_relations_that_it_names_in_full(
+    lake: EmbeddedLake, version: str | None, people: str
+) -> None:
+    code = f"""
+class dbtObj:
+    def __init__(self, load):
+        pass
+def model(dbt, session):
+    rates = session.sql("SELECT 10 AS rate")  # a name alone is Python's
+    return session.sql("SELECT p.name, r.rate, n.n FROM {people} p, rates r, s.numbers n")
+"""
+    name = Name(database="lake", schema="s", name="t")
+    source = PythonSource(code=code, path="models/t.py", reads=(), python_version=version)
+
+    def build(number: str, numbers: int) -> Any:
+        one = run(lake, number)
+        session = one.session()
+        session.execute("CREATE OR REPLACE TABLE s.rates AS SELECT 2 AS rate")
+        session.execute("CREATE OR REPLACE TABLE s.people AS SELECT 'Ada' AS name")
+        session.execute(f"CREATE OR REPLACE TABLE s.numbers AS SELECT {numbers} AS n")
+        built = session.build(Build(name=name, python=source, node="model.p.t"))
+        rows = session.execute("SELECT * FROM s.t").rows
+        session.close()
+        one.publish()
+        return built.reused is not None, rows
+
+    assert build("1", 1) == (False, [("Ada", 10, 1)])
+    assert build("2", 1) == (True, [("Ada", 10, 1)])
+    assert build("3", 2) == (False, [("Ada", 10, 2)])
+
+
 def test_a_view_of_it_is_made_anew_when_its_columns_may_have_changed(lake: EmbeddedLake, files: Path) -> None:
     name = Name(database="lake", schema="s", name="people")
     first = run(lake, "1")

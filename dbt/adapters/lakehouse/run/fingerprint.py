@@ -185,6 +185,8 @@ def _python(work: _Work, session: RunSession, build: Build) -> None:
     work.parts.update(known.parts)
     for piece in known.sql:
         work.check_text(piece)
+    for query in functions.relations_in_python(build):
+        work.read(query)
     work.obstacles.extend(known.obstacles if build.reuse == "auto" else ())
     for why in known.time if build.reuse == "auto" else ():
         work.obstacles.append(why)

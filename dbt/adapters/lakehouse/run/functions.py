@@ -12,6 +12,7 @@ from dbt.adapters.lakehouse.errors import ConfigError, SqlError
 from dbt.adapters.lakehouse.jobs.engine import qualified, quote
 from dbt.adapters.lakehouse.jobs.function import SUFFIX, Definition, Signature, called
 from dbt.adapters.lakehouse.jobs.job import Describe, Input
+from dbt.adapters.lakehouse.run.catalog_sql import is_catalog
 from dbt.adapters.lakehouse.run.statements import Reference, parser, reads, requalify, syntax_tree, walk
 from dbt.adapters.lakehouse.run.values import Build, Built, Function, Name, PythonSource, Reused
 
@@ -113,6 +114,14 @@ def in_python(build: Build) -> tuple[str, ...]:
     from dbt.adapters.lakehouse.run import python_parts
 
     return tuple(python_parts.look_at(build.python, build.name.name).sql)
+
+
+def relations_in_python(build: Build) -> tuple[str, ...]:
+    """A query of each relation that SQL in a Python model's code names with its schema; a name alone may be one of Python's."""
+    seen = [known for known in map(reads, in_python(build)) if known.exact]
+    named = {one for known in seen for one in known.relations if one.schema and not is_catalog(one.schema, one.name)}
+    chains = sorted((one.database, one.schema, one.name) for one in named)
+    return tuple(f"SELECT * FROM {'.'.join(quote(part) for part in chain if part)}" for chain in chains)
 
 
 _BEFORE, _AFTER = "SELECT (", "\n)"

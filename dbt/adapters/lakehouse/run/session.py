@@ -433,7 +433,8 @@ class RunSession:
         return self.planner.keys(self._inputs_of(build))
 
     def _inputs_of(self, build: Build) -> tuple[Input, ...]:
-        return functions.added(self.inputs(*_texts(build)), self.planner, functions.in_python(build))
+        texts = (*_texts(build), *functions.relations_in_python(build))
+        return functions.added(self.inputs(*texts), self.planner, functions.in_python(build))
 
     def create_view(
         self, name: Name, sql: str, *, node: str | None = None, comment: str | None = None, **more: Any
