@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from s3_server import S3
 
+from dbt.adapters.lakehouse.errors import SqlError
 from dbt.adapters.lakehouse.run import files
 from dbt.adapters.lakehouse.run.lifecycle import LakeRun
 from dbt.adapters.lakehouse.run.values import Build, Built, Name, PythonSource
@@ -135,6 +136,28 @@ def test_other_files_are_still_in_the_way(built: Callable[..., Built], tmp_path:
     assert any("volatile" in why for why in built(f"SELECT random() AS r FROM '{one}'", one).why_not)
     missing = built("SELECT 1 AS x", tmp_path / "none.csv")
     assert missing.why_not == (f"there is no declared file {tmp_path}/none.csv",)
+
+
+@pytest.mark.parametrize("sql", ["SELECT * FROM '{file}'", "WITH q AS (FROM read_csv('{file}')) FROM q"])
+def test_a_view_of_a_file_has_the_columns_that_the_file_has_now(
+    open_run: Callable[..., LakeRun], tmp_path: Path, sql: str
+) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("x\n1\n")
+    this = open_run()
+
+    def viewed() -> tuple[bool, list[str]]:
+        with closing(this.session()) as session:
+            found = session.create_view(NAME, sql.format(file=file))
+            return found.reused is not None, [column.name for column in found.entry.columns]  # type: ignore[union-attr]
+
+    assert viewed() == (False, ["x"])
+    assert viewed() == (True, ["x"])
+    file.write_text("x,y\n1,2\n")
+    assert viewed() == (False, ["x", "y"])
+    file.unlink()
+    with pytest.raises(SqlError, match=r"a\.csv"):
+        viewed()
 
 
 def test_a_file_that_changes_while_it_is_read_leaves_no_result(built: Callable[..., Built], tmp_path: Path) -> None:

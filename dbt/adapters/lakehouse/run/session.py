@@ -48,6 +48,7 @@ from dbt.adapters.lakehouse.run import (
 )
 from dbt.adapters.lakehouse.run.asked import asked
 from dbt.adapters.lakehouse.run.attached import named, refuse
+from dbt.adapters.lakehouse.run.beside import reads_beside
 from dbt.adapters.lakehouse.run.calls import FUNCTIONS_SQL, Row
 from dbt.adapters.lakehouse.run.catalog_sql import answerable
 from dbt.adapters.lakehouse.run.details import Details, details
@@ -475,7 +476,7 @@ class RunSession:
     ) -> ViewEntry | None:
         """The view that stands there, if it says the same and was made over the same relations.
 
-        What an attached database holds may have other columns now, so that a view of it is made anew.
+        What an attached database or a file holds may have other columns now, so that a view of it is made anew then.
         """
         current = self.state.get(name)
         if not isinstance(current, ViewEntry) or more.get("rebuild") or more.get("setup"):
@@ -490,7 +491,16 @@ class RunSession:
         inputs = self.inputs(sql)
         if any(item.attached for item in inputs):
             return None
-        return current if self.planner.keys(inputs) == dict(current.inputs) else None
+        if self.planner.keys(inputs) != dict(current.inputs):
+            return None
+        return None if reads_beside(self, sql) and not self._has_columns(sql, inputs, current) else current
+
+    def _has_columns(self, sql: str, inputs: tuple[Input, ...], view: ViewEntry) -> bool:
+        try:
+            found = self.submit(Describe(sql=sql), inputs).columns
+        except SqlError:
+            return False  # who makes the view hears why
+        return [(one.name, one.type) for one in found] == [(one.name, one.type) for one in view.columns]
 
     def _view(self, name: Name, sql: str, node: str | None, comment: str | None, more: dict[str, Any]) -> ViewEntry:
         setup = more.get("setup", ())
