@@ -51,6 +51,11 @@ FORMS = [
         "read_csv(['a.csv', 'b.csv'], delim = ';')",
         ("a.csv", "b.csv"),
     ),
+    (
+        {"external_location": "read_json('%(name)s.json', columns = {'id': 'INTEGER'})", "formatter": "oldstyle"},
+        "read_json('orders.json', columns = {'id': 'INTEGER'})",
+        ("orders.json",),
+    ),
     ({"external_location": "'quoted.csv'"}, "'quoted.csv'", ("quoted.csv",)),
     ({"external_location": "read_csv(getvariable('x'))"}, "read_csv(getvariable('x'))", ()),
 ]
@@ -86,6 +91,10 @@ def test_what_has_no_location_is_a_relation_as_ever() -> None:
     [
         ({"external_location": "data/{nome}.csv"}, "cannot be formatted .KeyError: 'nome'.; known are database, "),
         ({"external_location": "data/{name"}, "cannot be formatted"),
+        (
+            {"external_location": "read_json('a.json', columns={'id': 'INT'})"},
+            "cannot be formatted .*formatter: oldstyle",
+        ),
         ({"external_location": "a.csv", "formatter": "jinja"}, "formatter is 'jinja'; newstyle, oldstyle and template"),
         ({"external_location": ["a.csv"]}, "external_location is .'a.csv'.; a path, a URL or a call"),
         ({"external_location": " "}, "external_location is ' '"),

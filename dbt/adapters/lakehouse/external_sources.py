@@ -65,7 +65,7 @@ def _formatted(source: str, location: str, formatter: str, values: Mapping[str, 
         known = ", ".join(sorted(values))
         raise ConfigError(
             f"{source}: external_location {location!r} cannot be formatted ({type(error).__name__}: {error}); "
-            f"known are {known}, and a brace itself is written twice"
+            f"known are {known}; where braces belong to the SQL, say `formatter: oldstyle` beside it, and %(name)s for a value"
         ) from error
     raise ConfigError(f"{source}: formatter is {formatter!r}; newstyle, oldstyle and template are right")
 
