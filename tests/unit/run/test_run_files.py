@@ -56,6 +56,10 @@ def test_declared_files_are_inputs(built: Callable[..., Built], tmp_path: Path) 
         before = file.stat()
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000_000))
         assert built(sql, file).reused is not None, "the same bytes"
+        after = file.stat()
+        file.write_text("x\n3\n")
+        os.utime(file, ns=(after.st_atime_ns, after.st_mtime_ns))
+        assert built(sql, file).reused is None, "the same size and time of change, but other bytes"
         file.write_text("x\n1\n")
         assert built(sql, file).reused is not None, sql
 

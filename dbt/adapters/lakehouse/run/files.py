@@ -102,7 +102,8 @@ def _local(pattern: str) -> dict[str, str]:
         files = [path] if not Path(path).is_dir() else [str(file) for file in Path(path).rglob("*") if file.is_file()]
         for file in files:
             said = Path(file).stat()
-            found[os.path.normpath(file)] = _digest(os.path.abspath(file), said.st_size, said.st_mtime_ns)  # noqa: PTH100
+            times = said.st_mtime_ns, said.st_ctime_ns  # the first alone can be set to what it was
+            found[os.path.normpath(file)] = _digest(os.path.abspath(file), said.st_size, times)  # noqa: PTH100
     return found
 
 
@@ -112,7 +113,7 @@ def _matches(pattern: str) -> list[str]:
 
 
 @functools.lru_cache(maxsize=4096)
-def _digest(path: str, size: int, changed: int) -> str:
+def _digest(path: str, size: int, changed: tuple[int, int]) -> str:
     del size, changed
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
