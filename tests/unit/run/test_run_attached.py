@@ -478,6 +478,7 @@ def test_preflight_waits_for_what_cannot_be_reached(open_lake: Callable[..., Emb
         ({"alias": "a"}, "it has no 'path'"),
         ({"path": "x", "pasword": "sekret"}, "'pasword' is not known"),
         ({"path": "host=h password=sekret", "type": "postgres"}, "it needs an 'alias'"),
+        ({"path": "postgres://me:my@sekret@h/db", "alias": "a"}, "within a password it is written as %40"),
         ({"path": "x.duckdb", "alias": "a b"}, "the alias 'a b' must be of letters"),
         ({"path": "x.duckdb", "alias": "temp"}, "keeps to itself"),
         ({"path": "x.duckdb", "alias": "lake"}, "the lake's own name"),

@@ -79,6 +79,8 @@ def _fault(entry: object) -> str:
             "MotherDuck's databases are not attached here; copy the tables that are wanted to a DuckDB file, and attach that, "
             "or load them with `lakehouse import`"
         )
+    if (address := _URL.search(entry["path"])) and entry["path"][address.end() :].partition("/")[0].count("@") > 1:
+        return "its 'path' has more than one '@'; within a password it is written as %40"
     if not entry["path"].strip() and _said(entry, "secret") is None:
         return "its 'path' is empty, which works with a 'secret' alone"
     return _wrong_alias(entry)
