@@ -29,7 +29,7 @@ class Plugin(BasePlugin):
 
     def initialize(self, config):
         self.step = int(config.get("step", 1))
-        self.password = config.get("password")
+        self.password = config.get("password"), config.get("auth")
 
     def configure_connection(self, conn):
         conn.create_function("plus_step", lambda x: x + self.step, ["BIGINT"], "BIGINT")
@@ -39,11 +39,12 @@ class Plugin(BasePlugin):
 
     def load(self, source):
         if source.identifier == "broken":
-            raise RuntimeError(f"no such thing with {self.password}")
+            raise RuntimeError(f"no such thing with {self.password[0]}, {self.password[1]}")
         Plugin.loads += 1
         return pa.table({"name": [source.name] * source["rows"], "loads": [Plugin.loads] * source["rows"]})
 """
 
+NESTED = {"auth": {"user": "ada", "tokens": ["n3st3d"]}}
 Opener = Callable[..., EmbeddedLake]
 
 
@@ -56,7 +57,9 @@ def open_lake(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Opener
     (tmp_path / "lib" / f"{module}.py").write_text(MODULE)
 
     def open_with(*entries: dict[str, Any], **more: Any) -> EmbeddedLake:
-        said = entries or ({"module": module, "alias": "steps", "config": {"step": 10, "password": "s3cr3t"}},)
+        said = entries or (
+            {"module": module, "alias": "steps", "config": {"step": 10, "password": "s3cr3t", **NESTED}},
+        )
         profile = {"type": "lakehouse", "warehouse": "lake", "memory_limit": "1GB", "module_paths": ["lib"]}
         opened.append(EmbeddedLake.open(lake_settings({**profile, "plugins": [*said], **more}, tmp_path)))
         return opened[-1]
@@ -156,8 +159,8 @@ def test_a_failure_of_a_plugin_is_said_without_its_password(session: RunSession)
     broken = declare("steps", "broken")
     with pytest.raises(PluginError) as caught:
         session.execute(f"SELECT * FROM {broken}")
-    said = "plugin 'steps' failed while loading source raw.broken: RuntimeError: no such thing with … (steps_"
-    assert str(caught.value).startswith(said)
+    said = "plugin 'steps' failed while loading source raw.broken: RuntimeError: no such thing with …, {'user': 'ada', "
+    assert str(caught.value).startswith(said + "'tokens': ['…']} (steps_")
     assert session.execute("SELECT 1").rows == [(1,)]
     with pytest.raises(PluginError, match="nothing is known of a source"):
         session.execute('SELECT * FROM "plugin:steps"."raw"."unheard"')

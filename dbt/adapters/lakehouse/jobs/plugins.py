@@ -15,7 +15,7 @@ import json
 import re
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -244,10 +244,21 @@ class Host:
 
     def _masked(self, text: str) -> str:
         for one in self._settings.plugins:
-            for key, value in one.config.items():
-                if re.search("(?i)pass|secret|token|key", key) and len(str(value)) > 3:
-                    text = text.replace(str(value), "…")
+            for secret in _secrets_in(one.config):
+                text = text.replace(secret, "…") if len(secret) > 3 else text
         return masked(text, ())
+
+
+def _secrets_in(config: Any, key: str = "") -> Iterator[str]:
+    """Texts of a plugin's configuration, at any depth, whose key (or one above it) speaks of secrets."""
+    if isinstance(config, Mapping):
+        for name, value in config.items():
+            yield from _secrets_in(value, f"{key} {name}")
+    elif isinstance(config, list | tuple):
+        for value in config:
+            yield from _secrets_in(value, key)
+    elif re.search("(?i)pass|secret|token|key", key):
+        yield str(config)
 
 
 def _functions(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
