@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import duckdb
 import pytest
 from dbt.config.profile import Profile
 from dbt.exceptions import DbtProfileError
 
 from dbt.adapters.lakehouse.credentials import LakehouseCredentials
+from dbt.adapters.lakehouse.errors import ConfigError
+from dbt.adapters.lakehouse.jobs.instance import load_extension
 
 SECRET = "hunter2@x"
 
@@ -68,3 +71,9 @@ def test_what_is_wrong_with_a_key_is_said_without_its_secret(keys: dict[str, Any
 def test_what_dbt_makes_of_an_output_is_right_in_its_own_eyes() -> None:
     for made in (credentials(), credentials(service="http://127.0.0.1:1", token="lh_x")):
         made.validate(made.to_dict(omit_none=True))
+
+
+def test_the_password_of_a_repository_of_extensions_is_not_said() -> None:
+    with duckdb.connect() as connection, pytest.raises(ConfigError, match="'nosuch' cannot be loaded") as raised:
+        load_extension(connection, "nosuch", "http://me:hunter2@127.0.0.1:1")
+    assert "hunter2" not in str(raised.value)

@@ -163,7 +163,10 @@ def load_extension(connection: duckdb.DuckDBPyConnection, name: str, repository:
             connection.execute(f"INSTALL {quote(name)} FROM {place}")
         connection.load_extension(name)
     except duckdb.Error as error:
+        # Imported late: it needs this module. A repository's URL may hold a password.
+        from dbt.adapters.lakehouse.jobs.attached import masked
+
         raise ConfigError(
-            f"the DuckDB extension {name!r} cannot be loaded: {error}; "
+            f"the DuckDB extension {name!r} cannot be loaded: {masked(str(error), ())}; "
             f"without access to DuckDB's repository, pip install duckdb-extension-{name}=={duckdb.__version__}"
-        ) from error
+        ) from None
