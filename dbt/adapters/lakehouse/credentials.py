@@ -101,16 +101,16 @@ class LakehouseCredentials(Credentials):
         return {key: getattr(self, key) for key in keys if getattr(self, key) not in (None, {}, [])}
 
     def lake_settings(self, threads: int) -> LakeSettings:
-        """The lake this output is about; relative paths count from the project's folder, where dbt runs."""
-        return profile.lake_settings({**self.as_profile(), "threads": threads}, Path.cwd())
+        """The lake this output is about; relative paths count from the project's folder."""
+        return profile.lake_settings({**self.as_profile(), "threads": threads}, project_dir())
 
     def service_settings(self) -> ServiceSettings | None:
         """The service that keeps the lake, if one does."""
-        return profile.service_settings(self.as_profile(), Path.cwd())
+        return profile.service_settings(self.as_profile(), project_dir())
 
     def target_branch(self) -> str:
         """The branch of this target."""
-        return profile.target_branch(self.as_profile(), Path.cwd())
+        return profile.target_branch(self.as_profile(), project_dir())
 
     def origin_branch(self) -> str:
         """The branch that the target's branch is made from."""
@@ -158,3 +158,13 @@ def _checked(data: Mapping[Any, Any]) -> None:
         profile.validate(data)
     except ConfigError as error:
         raise DbtRuntimeError(f"profile: {error}") from error
+
+
+def project_dir() -> Path:
+    """The folder of the project that dbt works on. dbt itself stays where it was started, which may be elsewhere: below it, or
+    anywhere with ``--project-dir``.
+    """
+    from dbt.flags import get_flags
+
+    said = getattr(get_flags(), "PROJECT_DIR", None)  # type: ignore[no-untyped-call]
+    return Path(said).absolute() if said else Path.cwd()

@@ -22,7 +22,7 @@ from dbt_common.invocation import get_invocation_id
 from dbt.adapters.lakehouse import profile, telemetry
 from dbt.adapters.lakehouse.catalog.model import RunStatus
 from dbt.adapters.lakehouse.connections import REUSED, dbt_errors
-from dbt.adapters.lakehouse.credentials import LakehouseCredentials
+from dbt.adapters.lakehouse.credentials import LakehouseCredentials, project_dir
 from dbt.adapters.lakehouse.git_state import GitState
 from dbt.adapters.lakehouse.jobs.job import PythonNeeds
 from dbt.adapters.lakehouse.lake.base import Lake, Run, RunRequest, Session
@@ -74,7 +74,7 @@ class Invocation:
         self._continues = self._run_to_continue() if self._command == "retry" else None
 
     def _git_state(self) -> GitState:
-        project = Path.cwd()  # dbt works in the project's folder
+        project = project_dir()
         made = [project / name for name in ("target", "logs", "dbt_packages", "package-lock.yml", ".user.yml")]
         warehouse = self._credentials.warehouse
         return GitState(project, (*made, *([project / warehouse] if warehouse else []), self._target_path()))

@@ -17,7 +17,7 @@ from dbt.adapters.events.logging import AdapterLogger
 
 from dbt.adapters.lakehouse import external_sources, profile
 from dbt.adapters.lakehouse.connections import LakehouseConnectionManager, dbt_errors
-from dbt.adapters.lakehouse.credentials import LakehouseCredentials
+from dbt.adapters.lakehouse.credentials import LakehouseCredentials, project_dir
 from dbt.adapters.lakehouse.errors import ConfigError, LakehouseError, StorageError
 from dbt.adapters.lakehouse.events import Invocation
 from dbt.adapters.lakehouse.lake.base import Lake, Run
@@ -154,7 +154,7 @@ class ExternalModels(metaclass=AdapterMeta):
             schema=relation.schema or "",
             name=relation.identifier or "",
             branch=branch,
-            location=where if "://" in where else str(Path(os.path.abspath(Path(where).expanduser()))),  # noqa: PTH100
+            location=where if "://" in where else str(Path(os.path.abspath(project_dir() / Path(where).expanduser()))),  # noqa: PTH100
             options=copy_options(where, options),
         )
         known = export.options["format"].lower().strip("'")

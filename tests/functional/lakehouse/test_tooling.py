@@ -114,6 +114,18 @@ def test_folders_are_where_flags_say(built: Shop, tmp_path: Path) -> None:
     assert built.log()[0].message != ""
 
 
+def test_paths_of_the_profile_start_at_the_project_wherever_dbt_is_started(shop: Shop, tmp_path: Path) -> None:
+    shop.models(a="select 1 as x", b="{{ config(materialized='external', location='out/b.csv') }} select 2 as x")
+    (tmp_path / "elsewhere").mkdir()
+    for folder, arguments in (("models", []), ("elsewhere", ["--project-dir", "..", "--profiles-dir", ".."])):
+        code = "import os; os.chdir(%r); from dbt.cli.main import dbtRunner; assert dbtRunner().invoke(%r).success"
+        shop.python(code % (folder, ["run", *(arguments or ["--profiles-dir", ".."])]))
+        assert not (shop.root / folder / "lake").exists(), folder
+        assert not (shop.root / folder / "out").exists(), folder
+    assert shop.rows("from shop.a") == [(1,)]
+    assert shop.read("out/b.csv") == "x\n2\n"
+
+
 def test_a_second_start_parses_nothing(wide: Shop) -> None:
     def parsed(*arguments: str, **environment: str) -> str:
         # What is parsed again is told at the level of debug.
