@@ -37,7 +37,7 @@ LAYERS = [
     {"materialized_views", "attached_relations", "project_functions", "cloning"},
     {"target_type"},
     {"credentials", "connections"},
-    {"freshness", "catalogs"},
+    {"freshness", "catalogs", "inherited"},
     {"templates"},
     {"compiled"},
     {"memory"},
@@ -45,7 +45,7 @@ LAYERS = [
     {"preflight"},
     {"again", "ahead", "whereabouts"},
     {"taps"},
-    {"external"},
+    {"external", "materializations"},
     {"service"},
     {"impl", "dev", "ci", "cli"},
     {"__init__"},
@@ -129,7 +129,7 @@ def test_dbt_is_not_imported_below_its_own_side() -> None:
         "dev",
         "ci",
     }
-    dbt_side |= {"attached_relations", "cloning", "target_type", "external"}
+    dbt_side |= {"attached_relations", "cloning", "target_type", "external", "inherited", "materializations"}
     for path in modules():
         if own_part(path) in dbt_side:
             continue
