@@ -277,13 +277,13 @@ def test_a_client_that_is_killed_when_it_publishes(shop: Shop, served: Make, poi
 
 
 def test_nothing_goes_on_for_a_client_that_was_killed(shop: Shop, served: Make) -> None:
-    service = served("--lease", "1").start()
+    service = served("--lease", "3").start()
     shop.models(endless=ENDLESS)
     before = shop.head()
     with shop.start("build") as process:
         worker = at_work(service, process, "endless")
         process.kill()
-    until(lambda: service.runs()[0].status is RunStatus.ABANDONED)
+    until(lambda: service.runs()[0].status is RunStatus.ABANDONED, 20)
     until(lambda: not busy(worker), 5)
     until(lambda: {job.state for job in service.jobs()} & {"queued", "running"} == set(), 5)
     assert shop.head() == before

@@ -313,9 +313,9 @@ def test_five_hundred_nodes_take_a_second(reading: RunSession) -> None:
         for n in range(1, 500)
     ]
     bound(reading, *drafts[:2])
-    started = time.perf_counter()
+    started = time.process_time()  # of this process alone, whatever else the machine does
     found = bound(reading, *drafts)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     assert all(kinds(one) for one in found.values())
     assert seconds < 4, f"{seconds:.2f} s"
     print(f"{seconds:.2f} s")

@@ -464,7 +464,7 @@ def test_cancel_from_another_thread(lake: RemoteLake) -> None:
     started = time.monotonic()
     with pytest.raises(JobCancelled):
         session.execute("SELECT sum(hash(i * j)) FROM range(400000) a(i), range(400000) b(j)")
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 15
     timer.join()
     run.fail("interrupted", abandoned=True)
     assert lake.open_run(request()).session().execute("SELECT 1").rows == [(1,)]
