@@ -2,6 +2,7 @@
 
 import pytest
 from dbt.tests.adapter.basic.test_get_catalog_for_single_relation import BaseGetCatalogForSingleRelation
+from dbt.tests.fixtures.project import TestProjInfo
 from dbt_common.contracts.metadata import CatalogTable
 
 
@@ -10,18 +11,19 @@ class TestGetCatalogForSingleRelation(BaseGetCatalogForSingleRelation):
 
     @pytest.fixture(scope="class")
     def expected_catalog_my_seed(self, project):
-        return _SingleRelation(project.test_schema, "my_seed", "BASE TABLE", rows=1)
+        return _SingleRelation(project, "my_seed", "BASE TABLE", rows=1)
 
     @pytest.fixture(scope="class")
     def expected_catalog_my_view_model(self, project):
-        return _SingleRelation(project.test_schema, "my_view_model", "VIEW", rows=None)
+        return _SingleRelation(project, "my_view_model", "VIEW", rows=None)
 
 
 class _SingleRelation:
     """A relation with the columns of the suite's seed and such statistics as it has."""
 
-    def __init__(self, schema: str, name: str, kind: str, *, rows: int | None) -> None:
-        self._schema, self._name, self._kind, self._rows = schema, name, kind, rows
+    def __init__(self, project: TestProjInfo, name: str, kind: str, *, rows: int | None) -> None:
+        self._schema, self._branch = project.test_schema, project.adapter.config.credentials.target_branch()
+        self._name, self._kind, self._rows = name, kind, rows
 
     def __eq__(self, other: object) -> bool:
         assert isinstance(other, CatalogTable)
@@ -39,7 +41,7 @@ class _SingleRelation:
                 "updated_at": (5, "TIMESTAMP"),
             }
             and stats["has_stats"].value is True
-            and stats["branch"].value == "main"
+            and stats["branch"].value == self._branch
             and (stats["row_count"].value if "row_count" in stats else None) == self._rows
         )
 
