@@ -12,7 +12,7 @@ PREFIX = "dbt.adapters.lakehouse"
 
 # From the bottom up. A module may import what stands in its own layer or below.
 LAYERS = [
-    {"errors", "telemetry", "__version__"},
+    {"errors", "quoting", "telemetry", "__version__"},
     {"settings"},
     {"storage"},
     {"tables"},

@@ -8,6 +8,8 @@ from typing import ClassVar
 
 from dbt.adapters.base.column import Column
 
+from dbt.adapters.lakehouse.quoting import quote
+
 _INTEGERS = frozenset(
     [
         "tinyint",
@@ -41,7 +43,7 @@ class LakehouseColumn(Column):
     @property
     def quoted(self) -> str:
         """The name as SQL takes it whatever it holds."""
-        return '"' + self.column.replace('"', '""') + '"'
+        return quote(self.column)
 
     @property
     def data_type(self) -> str:

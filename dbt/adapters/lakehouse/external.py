@@ -21,6 +21,7 @@ from dbt.adapters.lakehouse.credentials import LakehouseCredentials, project_dir
 from dbt.adapters.lakehouse.errors import ConfigError, LakehouseError, StorageError
 from dbt.adapters.lakehouse.events import Invocation
 from dbt.adapters.lakehouse.lake.base import Lake, Run
+from dbt.adapters.lakehouse.quoting import literal
 from dbt.adapters.lakehouse.relation import LakehouseRelation
 from dbt.adapters.lakehouse.settings import PublishMode
 from dbt.adapters.lakehouse.storage import folder_name
@@ -59,7 +60,7 @@ def copy_options(location: str, said: Mapping[str, Any]) -> dict[str, str]:
         if key.lower() == "partition_by" and "," in value and not value.startswith("("):
             options[key] = f"({value})"
         elif key.lower() in _TEXTS and not value.startswith("'"):
-            options[key] = "'" + value.replace("'", "''") + "'"
+            options[key] = literal(value)
     return options
 
 
@@ -221,9 +222,8 @@ class ExternalModels(metaclass=AdapterMeta):
     @available
     def location_exists(self, location: str) -> bool:
         """Whether DuckDB can read a location."""
-        target = location.replace("'", "''")
         try:
-            self.connections.session().describe(f"SELECT 1 FROM '{target}' WHERE 1 = 0")
+            self.connections.session().describe(f"SELECT 1 FROM {literal(location)} WHERE 1 = 0")
         except LakehouseError:
             return False
         return True

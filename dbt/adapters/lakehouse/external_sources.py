@@ -12,6 +12,7 @@ from string import Template
 from typing import Any
 
 from dbt.adapters.lakehouse.errors import ConfigError
+from dbt.adapters.lakehouse.quoting import literal
 
 _TEXT = r"'(?:[^']|'')*'"
 _FIRST_ARGUMENT = re.compile(
@@ -49,7 +50,7 @@ def rendered(source: Any) -> str | None:
         **said,
     }
     text = _formatted(name, location, str(said.get("formatter", "newstyle")), values)
-    return text if "(" in text or text.startswith("'") else _quoted(text)
+    return text if "(" in text or text.startswith("'") else literal(text)
 
 
 def _formatted(source: str, location: str, formatter: str, values: Mapping[str, Any]) -> str:
@@ -113,7 +114,3 @@ def _read_by(
 
 def _texts(literals: str) -> tuple[str, ...]:
     return tuple(text[1:-1].replace("''", "'") for text in re.findall(_TEXT, literals))
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -13,6 +13,7 @@ from dbt.adapters.lakehouse.catalog.model import ViewEntry
 from dbt.adapters.lakehouse.connections import dbt_errors
 from dbt.adapters.lakehouse.errors import LakehouseError, NotInLake, TableError
 from dbt.adapters.lakehouse.lake.base import Details, Name, Session
+from dbt.adapters.lakehouse.quoting import literal
 
 if TYPE_CHECKING:
     from dbt.adapters.base.impl import FreshnessResponse
@@ -76,16 +77,12 @@ def _response(modified: datetime | None) -> FreshnessResponse:
 def last_modified_sql(session: Session, names: Sequence[Name]) -> str:
     """A SELECT of one row for each relation that has a time, as dbt's macro ``get_relation_last_modified`` gives them."""
     rows = [
-        f"({_text(name.schema)}, {_text(name.name)}, TIMESTAMPTZ '{one.modified.isoformat()}')"
+        f"({literal(name.schema)}, {literal(name.name)}, TIMESTAMPTZ '{one.modified.isoformat()}')"
         for name, one in zip(names, _all(session, names), strict=True)
         if one is not None and one.modified is not None
     ]
     said = f"(VALUES {', '.join(rows)})" if rows else "(SELECT NULL::text, NULL::text, NULL::timestamptz WHERE false)"
     return f'SELECT *, now() AS snapshotted_at FROM {said} AS said("schema", identifier, last_modified)'
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
 
 
 class MetadataFreshness(metaclass=AdapterMeta):

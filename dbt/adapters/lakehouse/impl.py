@@ -31,6 +31,7 @@ from dbt.adapters.lakehouse import (
     nodes,
     plugin_sources,
     project_functions,
+    quoting,
     taps,
 )
 from dbt.adapters.lakehouse.catalog.model import TableEntry, kind_of
@@ -168,7 +169,7 @@ class LakehouseAdapter(
     @classmethod
     def quote(cls, identifier: str) -> str:
         """A name as SQL takes it whatever it holds."""
-        return '"' + identifier.replace('"', '""') + '"'
+        return quoting.quote(identifier)
 
     @classmethod
     def date_function(cls) -> str:
@@ -294,7 +295,7 @@ class LakehouseAdapter(
         """Rename a table or view within its schema."""
         self.cache_renamed(from_relation, to_relation)
         with dbt_errors():
-            name = '"' + (to_relation.identifier or "").replace('"', '""') + '"'
+            name = self.quote(to_relation.identifier or "")
             self.invocation.asked(None)
             self._session().execute(f"ALTER TABLE {from_relation} RENAME TO {name}")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.lakehouse.errors import ConfigError
 from dbt.adapters.lakehouse.nested_columns import paths
+from dbt.adapters.lakehouse.quoting import literal, quote
 from dbt.adapters.lakehouse.run.values import FileSource, Name
 from dbt.adapters.lakehouse.tables.values import Column, TimeRange
 
@@ -256,7 +257,7 @@ def is_plain_batch(
 
     They may come from a project's own macro, or have ``incremental_predicates`` in them.
     """
-    names = ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
+    names = ", ".join(quote(name) for name in columns)
     wanted = [
         f"delete from {target} where {time.condition}",
         f"insert into {target} ({names}) select {names} from {source} where {time.condition}",
@@ -280,17 +281,17 @@ def seed_sql(
 
     Empty fields and ``null`` in any case are null, as dbt's own reader has it; in text also with blanks around them.
     """
-    types = ", ".join(f"{_text(name)}: {_text(dtype)}" for name, dtype in columns)
+    types = ", ".join(f"{literal(name)}: {literal(dtype)}" for name, dtype in columns)
     # With ``quote_columns: false`` names must do without: that a delimiter is wrong shows here.
     names = "" if quoted else f" AS seed({', '.join(name for name, _ in columns)})"
     blank = ", ".join(
         f"CASE WHEN regexp_full_match({name}, '(?i)\\s*(null)?\\s*') THEN NULL ELSE {name} END AS {name}"
-        for name in (_identifier(name) for name, dtype in columns if _TEXT.fullmatch(dtype.strip()))
+        for name in (quote(name) for name, dtype in columns if _TEXT.fullmatch(dtype.strip()))
     )
     return (
         f"SELECT * FROM (SELECT *{f' REPLACE ({blank})' if blank else ''} "
-        f"FROM read_csv({_text(path)}, header = true, delim = {_text(delimiter)}, quote = '\"', escape = '\"', "
-        f"columns = {{{types}}}, nullstr = [{', '.join(map(_text, _NULLS))}], auto_detect = false, strict_mode = false))"
+        f"FROM read_csv({literal(path)}, header = true, delim = {literal(delimiter)}, quote = '\"', escape = '\"', "
+        f"columns = {{{types}}}, nullstr = [{', '.join(map(literal, _NULLS))}], auto_detect = false, strict_mode = false))"
         f"{names}{' LIMIT 0' if empty else ''}"
     )
 
@@ -298,15 +299,7 @@ def seed_sql(
 def seed_file(path: str, code: str) -> FileSource:
     """What a seed is made of: its file's bytes, and the SELECT but for where the file lies."""
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    return FileSource(digest=digest, how=code.replace(_text(path), "file"))
-
-
-def _identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
+    return FileSource(digest=digest, how=code.replace(literal(path), "file"))
 
 
 def incoming_columns(described: Iterable[Column], helpers: Iterable[str]) -> tuple[Column, ...]:

@@ -69,6 +69,8 @@ def project(shop: Shop) -> Shop:
             "select id, v from {{ ref('raw') }}"
         ),
         leaf="select loud from {{ ref('seen') }}",
+        part="{{ config(materialized='ephemeral') }} select {{ function('with_tax') }}(2) as y",
+        whole="select y from {{ ref('part') }}",
     )
     return shop
 
@@ -81,6 +83,7 @@ def test_functions_are_called_from_every_kind_of_node_and_unchanged_ones_make_no
     assert tables["shop.priced"] == [(1, 15.0), (2, 30.0)]
     assert tables["shop.bests"] == [(1, 15.0), (2, 30.0)]
     assert tables["shop.leaf"] == [("A!",), ("B!",)]
+    assert tables["shop.whole"] == [(3.0,)]
     assert sorted(tables["shop.added"]) == [(1, "a"), (2, "B!")]
     assert {row[1] for row in tables["shop.kept"]} == {"A!", "B!"}
 

@@ -507,11 +507,42 @@ def test_python_models_are_reused_while_their_code_is_the_same(run, tmp_path):
         ("import datetime\nx = datetime.datetime.now()", "SELECT 1 AS x", "depends on the time"),
         ("import os\nx = os.environ", "SELECT 1 AS x", "not in the lake"),
         ("", "SELECT random() AS x from range(1)", "volatile"),
+        ("CONDITION = 'at < now()'", "SELECT 1 AS x", "calls now, which depends on the time"),
+        ("TERMS = f'id, {1} as x, random () as r'", "SELECT 1 AS x", "volatile"),
+        ("CONDITION = 'day = current_date'", "SELECT 1 AS x", "calls current_date, which depends on the time"),
+        ("", "VALUES (uuid())", "volatile"),
     ],
 )
 def test_python_that_may_depend_on_more_runs_again(run, tmp_path, extra, query, why):
     (built,) = run(python(tmp_path, extra, query)).values()
     assert any(why in reason for reason in built.why_not), built.why_not
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "SET VARIABLE most = (SELECT max(x) FROM lake.s.a)",
+        "SET VARIABLE most = (SELECT max(x) FROM a)",
+        "SET VARIABLE most = (SELECT max(x) FROM lake.s.v)",
+    ],
+)
+def test_what_a_header_reads_counts(run, open_run, header):
+    below = open_run()
+    with closing(below.session()) as session:
+        build(session, "a", "SELECT 1 AS x")
+        session.create_view(name("v"), "SELECT x FROM lake.s.a")
+    below.publish()
+    headed = Build(name=name("b"), sql="SELECT getvariable('most') AS y", setup=(header,))
+    run(headed)
+    assert reused(run(headed)) == {"b"}
+    assert reused(run(("a", "SELECT 2 AS x"), headed)) == set()
+
+
+def test_files_that_a_header_reads_are_in_the_way(run, tmp_path):
+    (tmp_path / "most.csv").write_text("x\n1\n")
+    header = f"SET VARIABLE most = (SELECT max(x) FROM '{tmp_path}/most.csv')"
+    (built,) = run(Build(name=name("b"), sql="SELECT getvariable('most') AS y", setup=(header,))).values()
+    assert any("not in the lake" in reason for reason in built.why_not), built.why_not
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from dbt.adapters.lakehouse.ci.report_rows import details, row_words, schema_wor
 from dbt.adapters.lakehouse.ci.values import MODELS, TESTS, DbtBuild, Differences, Node, Outcome
 from dbt.adapters.lakehouse.cli.words import duration, plural
 from dbt.adapters.lakehouse.lake.compare import Comparison
+from dbt.adapters.lakehouse.quoting import quote
 
 LIMIT = 65_536
 _SIMPLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
@@ -236,4 +237,4 @@ def _how_to_look(outcome: Outcome, differences: Differences) -> Iterator[str]:
 
 def _sql_name(comparison: Comparison) -> str:
     parts = (comparison.schema, comparison.name)
-    return ".".join(part if _SIMPLE.fullmatch(part) else '"' + part.replace('"', '""') + '"' for part in parts)
+    return ".".join(part if _SIMPLE.fullmatch(part) else quote(part) for part in parts)

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from dbt.adapters.lakehouse.errors import ConfigError
+from dbt.adapters.lakehouse.quoting import qualified
 
 _PART = re.compile(r'"((?:[^"]|"")+)"|([^."]+)')
 _PLAIN = re.compile(r"\w[\w $-]*")
@@ -25,7 +26,7 @@ class TableName:
 
     def sql(self, database: str) -> str:
         """The relation in SQL."""
-        return ".".join('"' + part.replace('"', '""') + '"' for part in (database, self.schema, self.name))
+        return qualified(database, self.schema, self.name)
 
 
 def parse_table_name(text: str) -> TableName:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dbt.adapters.lakehouse.errors import ConfigError, SchemaMismatch, SqlError, StorageError
+from dbt.adapters.lakehouse.quoting import literal, quote
 from dbt.adapters.lakehouse.tables.values import Column
 
 FORMATS = ("csv", "json", "parquet")
@@ -49,7 +50,7 @@ class Source:
 
     def select(self, *, types: Mapping[str, str] | None = None, sample_all: bool = False) -> str:
         """The rows of all files; columns are matched by name."""
-        files = ", ".join(_literal(_no_glob(file)) for file in self.files)
+        files = ", ".join(literal(_no_glob(file)) for file in self.files)
         options = ["union_by_name = true", f"hive_partitioning = {str(bool(self.partitions)).lower()}"]
         if self.format == "csv":
             options += self._csv_options(types or {})
@@ -63,18 +64,18 @@ class Source:
             return "*"
         found = {part.partition("=")[0] for file in self.files for part in Path(file).parent.parts if "=" in part}
         above = sorted(found - set(self.partitions))
-        quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in above)
+        quoted = ", ".join(quote(name) for name in above)
         return f"* EXCLUDE ({quoted})" if above else "*"
 
     def _csv_options(self, types: Mapping[str, str]) -> list[str]:
         # Left alone, DuckDB skips lines at the top until the rest looks regular: rows would be lost without a word.
         options = [f"header = {str(self.dialect.header).lower()}", "skip = 0"]
         if self.dialect.delimiter is not None:
-            options.append(f"delim = {_literal(self.dialect.delimiter)}")
+            options.append(f"delim = {literal(self.dialect.delimiter)}")
         if self.dialect.null is not None:
-            options.append(f"nullstr = {_literal(self.dialect.null)}")
+            options.append(f"nullstr = {literal(self.dialect.null)}")
         if types:
-            pairs = ", ".join(f"{_literal(name)}: {_literal(kind)}" for name, kind in types.items())
+            pairs = ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in types.items())
             options.append(f"types = {{{pairs}}}")
         return options
 
@@ -212,10 +213,6 @@ def explain(source: Source, message: str) -> str:
 def is_about_types(error: SqlError) -> bool:
     """Whether a value did not fit the type that DuckDB took its column for after the first rows."""
     return "sample_size=-1" in str(error) or "Try increasing 'sample_size'" in str(error)
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _no_glob(file: str) -> str:

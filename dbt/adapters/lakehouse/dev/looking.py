@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.lakehouse.dev.values import Look, Node
 from dbt.adapters.lakehouse.errors import JobCancelled, LakehouseError, RefNotFound
+from dbt.adapters.lakehouse.quoting import qualified
 
 if TYPE_CHECKING:
     from dbt.adapters.lakehouse.credentials import LakehouseCredentials
@@ -68,10 +69,10 @@ class Looker:
         """The first rows of a node at a ref. Raises ``JobCancelled``."""
         assert self._lake is not None, "no lake was turned to"
         assert node.relation is not None, "a node without a relation has no rows"
-        schema, name = (part.replace('"', '""') for part in node.relation)
+        schema, name = node.relation
         try:
             with contextlib.closing(self._lake.read(ref, schema)) as session, self._cancellable(session):
-                result = session.execute(f'SELECT * FROM "{self._database}"."{schema}"."{name}" LIMIT {limit}')
+                result = session.execute(f"SELECT * FROM {qualified(self._database, schema, name)} LIMIT {limit}")
         except JobCancelled:
             raise
         except LakehouseError as error:

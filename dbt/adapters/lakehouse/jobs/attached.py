@@ -155,7 +155,8 @@ def attach(connection: duckdb.DuckDBPyConnection, one: Attachment) -> None:
     import duckdb
 
     # Imported late: it is of the layer's other side.
-    from dbt.adapters.lakehouse.jobs.instance import load_extension, quote, text
+    from dbt.adapters.lakehouse.jobs.instance import load_extension
+    from dbt.adapters.lakehouse.quoting import literal, quote
 
     fault = _missing(one)
     if fault:
@@ -168,9 +169,9 @@ def attach(connection: duckdb.DuckDBPyConnection, one: Attachment) -> None:
         if isinstance(value, bool):
             words += [name] if value else []
         elif value is not None:
-            words.append(f"{name} {text(_bare(value)) if isinstance(value, str) else value}")
+            words.append(f"{name} {literal(_bare(value)) if isinstance(value, str) else value}")
     try:
-        connection.execute(f"ATTACH {text(one.path)} AS {quote(one.alias)} ({', '.join(words)})")
+        connection.execute(f"ATTACH {literal(one.path)} AS {quote(one.alias)} ({', '.join(words)})")
     except duckdb.Error as error:
         raise Unattached(_refused(one, error)) from None
 

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 import duckdb
 
 from dbt.adapters.lakehouse.errors import LakehouseError, SandboxError, SchemaMismatch, UnsupportedType
-from dbt.adapters.lakehouse.jobs.engine import Engine, quote
+from dbt.adapters.lakehouse.jobs.engine import Engine
 from dbt.adapters.lakehouse.jobs.job import Bind, Bound, Input, Place, Sketch
+from dbt.adapters.lakehouse.quoting import quote
 from dbt.adapters.lakehouse.tables.values import Column
 
 Check = Callable[[str], None]

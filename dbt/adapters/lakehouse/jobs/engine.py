@@ -10,13 +10,14 @@ import duckdb
 
 from dbt.adapters.lakehouse.errors import JobCancelled, OutOfMemory, SandboxError, SqlError, StorageError
 from dbt.adapters.lakehouse.jobs import attached, function_sql, plugins
-from dbt.adapters.lakehouse.jobs.instance import Instance, quote
+from dbt.adapters.lakehouse.jobs.instance import Instance
 from dbt.adapters.lakehouse.jobs.job import Input
 from dbt.adapters.lakehouse.jobs.listing import Listings
 from dbt.adapters.lakehouse.jobs.s3_access import unreachable
+from dbt.adapters.lakehouse.quoting import qualified, quote
 from dbt.adapters.lakehouse.settings import LakeSettings
 
-__all__ = ["Engine", "duckdb_errors", "qualified", "quote"]
+__all__ = ["Engine", "duckdb_errors"]
 
 _BoundName = tuple[str, str, str]
 
@@ -27,11 +28,6 @@ def _folded(name: _BoundName) -> _BoundName:
     """A name as DuckDB compares it: ASCII letters without their case."""
     database, schema, relation = (part.translate(_LOWER) for part in name)
     return database, schema, relation
-
-
-def qualified(database: str, schema: str, name: str) -> str:
-    """A relation's full name in SQL."""
-    return ".".join((quote(database), quote(schema), quote(name)))
 
 
 _ROWS = "__lakehouse_loaded_rows"

@@ -12,9 +12,9 @@ from typing import Any
 
 from dbt.adapters.lakehouse.errors import SqlError
 from dbt.adapters.lakehouse.jobs.function import Argument, Definition, Signature, called, shown
-from dbt.adapters.lakehouse.jobs.instance import quote
 from dbt.adapters.lakehouse.jobs.job import Job
 from dbt.adapters.lakehouse.jobs.tokens import tokenize
+from dbt.adapters.lakehouse.quoting import quote
 
 _BY_TEXT = ("HUGEINT", "UHUGEINT", "JSON", "UUID", "BIT", "BIGNUM", "VARINT", "ENUM", "TIME WITH TIME ZONE")
 """Types of which Arrow and DuckDB make different things: their values go to Python and come back as texts."""

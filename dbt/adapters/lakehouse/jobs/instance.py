@@ -14,6 +14,7 @@ import duckdb
 from dbt.adapters.lakehouse.errors import ConfigError, LakehouseError
 from dbt.adapters.lakehouse.jobs import filesystems, plugins, secrets
 from dbt.adapters.lakehouse.jobs.s3_access import Grant
+from dbt.adapters.lakehouse.quoting import literal, quote
 from dbt.adapters.lakehouse.settings import LakeSettings
 from dbt.adapters.lakehouse.storage import LOCAL
 
@@ -32,16 +33,6 @@ _FULL_NAMES = {"sqlite": "sqlite_scanner", "postgres": "postgres_scanner", "mysq
 
 STAGING = ".staging"
 """Folder of a warehouse for files on their way; whatever a dead worker left there belongs to no table."""
-
-
-def quote(identifier: str) -> str:
-    """A SQL identifier in double quotes."""
-    return '"' + identifier.replace('"', '""') + '"'
-
-
-def text(value: str) -> str:
-    """A SQL string literal."""
-    return "'" + value.replace("'", "''") + "'"
 
 
 class Instance:
@@ -98,7 +89,7 @@ class Instance:
             load_extension(self.connection, name, self._settings.repositories.get(name))
         for key, value in self._settings.duckdb_settings.items():
             try:
-                self.connection.execute(f"SET GLOBAL {quote(key)} = {text(str(value))}")
+                self.connection.execute(f"SET GLOBAL {quote(key)} = {literal(str(value))}")
             except duckdb.Error as error:
                 if secrets.is_secret(key):
                     kind = type(error).__name__
@@ -121,7 +112,7 @@ class Instance:
 
     def _set(self, setting: str, value: str, key: str) -> None:
         try:
-            self.connection.execute(f"SET GLOBAL {setting} = {text(value)}")
+            self.connection.execute(f"SET GLOBAL {setting} = {literal(value)}")
         except duckdb.Error as error:
             raise ConfigError(f"{key} {value!r} is none that DuckDB takes: {error}") from error
 
@@ -159,7 +150,7 @@ def load_extension(connection: duckdb.DuckDBPyConnection, name: str, repository:
         if repository is None:
             connection.install_extension(name)
         else:
-            place = repository if repository.isidentifier() else text(repository)
+            place = repository if repository.isidentifier() else literal(repository)
             connection.execute(f"INSTALL {quote(name)} FROM {place}")
         connection.load_extension(name)
     except duckdb.Error as error:

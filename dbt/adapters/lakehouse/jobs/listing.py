@@ -12,8 +12,8 @@ import functools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dbt.adapters.lakehouse.jobs.instance import quote, text
 from dbt.adapters.lakehouse.jobs.listed import Listed, Listing
+from dbt.adapters.lakehouse.quoting import literal, quote
 from dbt.adapters.lakehouse.tables.type_text import as_duckdb_writes
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ class Listings:
         original = f"system.main.duckdb_{function}()"
         described = self._connection.execute(f"DESCRIBE SELECT * FROM {original}").fetchall()
         columns = ", ".join(f"CAST({fields.get(row[0], 'NULL')} AS {row[1]}) AS {quote(row[0])}" for row in described)
-        known = ", ".join(text(database.lower()) for database in databases)
-        own = f"starts_with({_NAMED[function]}, {text(_PREFIX)})" if function in ("tables", "columns") else "false"
+        known = ", ".join(literal(database.lower()) for database in databases)
+        own = f"starts_with({_NAMED[function]}, {literal(_PREFIX)})" if function in ("tables", "columns") else "false"
         return (
             f"SELECT * FROM {original} WHERE NOT (lower(database_name) IN ({known}) "
             f"AND (NOT internal OR schema_name = 'main')) AND NOT {own} "
@@ -96,7 +96,7 @@ _DIGITS, _SCALE = (
     f"TRY_CAST(regexp_extract(l.type, '^DECIMAL\\((\\d+),\\s*(\\d+)\\)$', {group}) AS INT)" for group in (1, 2)
 )
 _PRECISION = (
-    f"CASE l.type {' '.join(f'WHEN {text(name)} THEN {bits}' for name, bits in _BITS.items())} ELSE {_DIGITS} END"
+    f"CASE l.type {' '.join(f'WHEN {literal(name)} THEN {bits}' for name, bits in _BITS.items())} ELSE {_DIGITS} END"
 )
 _COMMON = {
     "database_name": "l.database",

@@ -12,8 +12,8 @@ from typing import Any
 
 import duckdb
 
-from dbt.adapters.lakehouse.jobs.instance import quote, text
 from dbt.adapters.lakehouse.jobs.tokens import Token, split, tokenize
+from dbt.adapters.lakehouse.quoting import literal, quote
 
 _NUMBERS = itertools.count()
 _FILE = "__lakehouse_session"
@@ -66,7 +66,7 @@ class Luggage:
         with contextlib.suppress(duckdb.Error):
             cursor.execute("COMMIT")  # a transaction that was left open ends as the session's work does
         file = folder / f"session-{next(_NUMBERS)}.duckdb"
-        cursor.execute(f"ATTACH {text(str(file))} AS {_FILE}")
+        cursor.execute(f"ATTACH {literal(str(file))} AS {_FILE}")
         try:
             cursor.execute(
                 f"CREATE TABLE {_FILE}.main.orders (kind TEXT, database TEXT, schema TEXT, name TEXT, sql TEXT)"
@@ -76,7 +76,7 @@ class Luggage:
             for number, (database, schema, name, _) in enumerate(tables):
                 path = ".".join(map(quote, (database, schema, name)))
                 cursor.execute(f"CREATE TABLE {_FILE}.main.t{number} AS FROM {path}")
-            values = ", ".join(f"getvariable({text(name)}) AS {quote(name)}" for name in variables)
+            values = ", ".join(f"getvariable({literal(name)}) AS {quote(name)}" for name in variables)
             cursor.execute(f"CREATE TABLE {_FILE}.main.{_VARIABLES} AS SELECT {values or 'NULL AS nothing'}")
         finally:
             cursor.execute(f"DETACH {_FILE}")
@@ -87,7 +87,7 @@ class Luggage:
         self._repeat(cursor)
         if file is None:
             return
-        cursor.execute(f"ATTACH {text(str(file))} AS {_FILE} (READ_ONLY)")
+        cursor.execute(f"ATTACH {literal(str(file))} AS {_FILE} (READ_ONLY)")
         try:
             orders = cursor.execute(f"FROM {_FILE}.main.orders").fetchall()
             number = 0

@@ -36,10 +36,10 @@ from dbt.adapters.lakehouse.errors import (
     error_kinds,
 )
 from dbt.adapters.lakehouse.jobs import function_sql, python_cell, sound
-from dbt.adapters.lakehouse.jobs.engine import qualified, quote
 from dbt.adapters.lakehouse.jobs.job import Input, Job, LogLine, PythonCode, Watch
 from dbt.adapters.lakehouse.jobs.python_cell import Cell
 from dbt.adapters.lakehouse.jobs.python_env import Environment, Environments
+from dbt.adapters.lakehouse.quoting import qualified, quote
 from dbt.adapters.lakehouse.settings import LakeSettings
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from dbt.adapters.lakehouse.errors import ConfigError, StorageError
+from dbt.adapters.lakehouse.quoting import literal
 from dbt.adapters.lakehouse.settings import LakeSettings
 from dbt.adapters.lakehouse.storage.base import S3
 from dbt.adapters.lakehouse.storage.places import s3_storage
@@ -70,7 +71,7 @@ class Grant:
             "URL_STYLE": "path" if access.options.path_style else "vhost",
             "SCOPE": f"{self._warehouse}/",
         }
-        said = ", ".join(f"{name} {_text(value)}" for name, value in parts.items() if value is not None)
+        said = ", ".join(f"{name} {literal(value)}" for name, value in parts.items() if value is not None)
         secure = "true" if access.options.use_ssl else "false"
         try:
             self._connection.execute(
@@ -104,7 +105,3 @@ def unreachable(error: duckdb.Error) -> StorageError | None:
 def _status(message: str) -> int:
     found = re.search(r"\bHTTP (?:code )?(\d{3})\b", message)
     return int(found[1]) if found else 0
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"

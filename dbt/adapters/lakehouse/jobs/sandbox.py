@@ -25,7 +25,7 @@ import duckdb
 from dbt.adapters.lakehouse.errors import ConfigError, SandboxError
 from dbt.adapters.lakehouse.jobs.engine import Engine
 from dbt.adapters.lakehouse.jobs.function import Definition
-from dbt.adapters.lakehouse.jobs.instance import Instance, text
+from dbt.adapters.lakehouse.jobs.instance import Instance
 from dbt.adapters.lakehouse.jobs.job import (
     Alter,
     Append,
@@ -42,6 +42,7 @@ from dbt.adapters.lakehouse.jobs.job import (
 from dbt.adapters.lakehouse.jobs.luggage import Luggage
 from dbt.adapters.lakehouse.jobs.permitted import Rules, others, settings_in
 from dbt.adapters.lakehouse.jobs.traces import leaves_nothing
+from dbt.adapters.lakehouse.quoting import literal
 from dbt.adapters.lakehouse.settings import LakeSettings
 from dbt.adapters.lakehouse.tables.values import Constraints
 
@@ -138,8 +139,8 @@ class Sandbox:
         if ANYWHERE not in needs.outside:
             extra = [str(packed), f"{packed}.wal"] if packed is not None else []
             folders = [*needs.outside, *([instance.staging] if instance.staging is not None else [])]
-            execute(f"SET allowed_paths = [{', '.join(map(text, [*sorted(needs.reads), *extra]))}]")
-            execute(f"SET allowed_directories = [{', '.join(map(text, folders))}]")
+            execute(f"SET allowed_paths = [{', '.join(map(literal, [*sorted(needs.reads), *extra]))}]")
+            execute(f"SET allowed_directories = [{', '.join(map(literal, folders))}]")
             execute("SET enable_external_access = false")
         execute("SET lock_configuration = true")
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dbt.adapters.lakehouse.errors import ConfigError
+from dbt.adapters.lakehouse.quoting import literal
 
 if TYPE_CHECKING:
     import duckdb
@@ -149,4 +150,4 @@ def _literal(value: Any) -> str:
         return "[" + ", ".join(_literal(str(item)) for item in value) + "]"
     if isinstance(value, bool):
         return str(value).lower()
-    return "'" + str(value).replace("'", "''") + "'"
+    return literal(str(value))

@@ -14,7 +14,7 @@ import duckdb
 from dbt.adapters.lakehouse import telemetry
 from dbt.adapters.lakehouse.errors import JobCancelled, TableError
 from dbt.adapters.lakehouse.jobs import attached, function_sql, python_model, sound
-from dbt.adapters.lakehouse.jobs.engine import Engine, duckdb_errors, qualified, quote
+from dbt.adapters.lakehouse.jobs.engine import Engine, duckdb_errors
 from dbt.adapters.lakehouse.jobs.job import (
     Alter,
     Append,
@@ -37,6 +37,7 @@ from dbt.adapters.lakehouse.jobs.monitor import Monitor, size_of
 from dbt.adapters.lakehouse.jobs.rows import rows_of
 from dbt.adapters.lakehouse.jobs.sandbox import Sandbox
 from dbt.adapters.lakehouse.jobs.traces import leaves_nothing
+from dbt.adapters.lakehouse.quoting import qualified, quote
 from dbt.adapters.lakehouse.settings import LakeSettings
 from dbt.adapters.lakehouse.tables import content, fresh
 from dbt.adapters.lakehouse.tables.values import Column, Staged, Written

@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from dbt.adapters.lakehouse.quoting import quote
+
 if TYPE_CHECKING:
     from dbt.adapters.lakehouse.tables.values import Column
 
@@ -167,15 +169,11 @@ class Statements:
     def _side(self, side: Side) -> str:
         """One side with its columns numbered, and ``here``, which is true in each of its rows."""
         name, columns = (self.before, self.columns[0]) if side == "b" else (self.after, self.columns[1])
-        renamed = ", ".join(f"{_quoted(column.name)} AS {side}{n}" for n, column in enumerate(columns))
+        renamed = ", ".join(f"{quote(column.name)} AS {side}{n}" for n, column in enumerate(columns))
         return f"(SELECT {renamed}, true AS here FROM {name}) AS {side}"
 
 
 _BOTH = "b.here IS NOT NULL AND a.here IS NOT NULL"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _as_text(before: str, after: str) -> bool:

@@ -24,6 +24,7 @@ from dbt.adapters.lakehouse.catalog.model import Key, RunRecord, RunStatus, Tabl
 from dbt.adapters.lakehouse.errors import LakehouseError, RefNotFound, SqlError, StorageError
 from dbt.adapters.lakehouse.lake import exported_files
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
+from dbt.adapters.lakehouse.quoting import literal
 from dbt.adapters.lakehouse.run.state import Snapshot
 from dbt.adapters.lakehouse.run.values import Name
 from dbt.adapters.lakehouse.storage import storage_for
@@ -160,9 +161,8 @@ class Exports:
             options |= {key: value for key, value in export.options.items() if key.lower() in _MODES}
             options = options if any(map(export.says, _MODES)) else {**options, "overwrite_or_ignore": "true"}
         said = ", ".join(f"{key} {value}" for key, value in options.items())
-        target = path.replace("'", "''")
         with contextlib.closing(self._lake.read(ref, export.schema)) as session:
-            session.execute(f"COPY (SELECT * FROM {name}{limit}) TO '{target}' ({said})", fetch=False)
+            session.execute(f"COPY (SELECT * FROM {name}{limit}) TO {literal(path)} ({said})", fetch=False)
 
     # what stands
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from dbt.adapters.lakehouse.catalog.model import Key, TableEntry, ViewEntry, identity
 from dbt.adapters.lakehouse.errors import JobCancelled, LakehouseError
-from dbt.adapters.lakehouse.jobs.engine import quote
 from dbt.adapters.lakehouse.lake.base import Lake, Name
 from dbt.adapters.lakehouse.lake.compare import Comparer, Comparison, Relation, column_changes
 from dbt.adapters.lakehouse.lake.replay import Done, Past
 from dbt.adapters.lakehouse.lake.rerun import Retold
+from dbt.adapters.lakehouse.quoting import quote
 
 UNEXPLAINED = (
     "nothing that was kept explains it: rows that come in no certain order, or sums of floating point numbers, may "

@@ -132,8 +132,12 @@ class Drafting:
                 return self._model(node, compiling)
 
     def calls_coming(self, node: Any) -> bool:
-        """Whether a node calls a function that this run makes."""
-        return not self._functions.isdisjoint(getattr(node.depends_on, "nodes", ()))
+        """Whether a node calls a function that this run makes, itself or in an ephemeral model that is a part of its code."""
+        named = set(getattr(node.depends_on, "nodes", ()))
+        parts = (self._manifest.nodes.get(name) for name in named)
+        return not self._functions.isdisjoint(named) or any(
+            self.calls_coming(part) for part in parts if part is not None and part.is_ephemeral_model
+        )
 
     def _is_known(self, node: Any) -> bool:
         """Whether what a node's materialization does is known here."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from dbt.adapters.lakehouse.errors import ConfigError
 from dbt.adapters.lakehouse.jobs import plugins
 from dbt.adapters.lakehouse.jobs.attached import file_of
-from dbt.adapters.lakehouse.jobs.instance import text
 from dbt.adapters.lakehouse.jobs.job import Input, Query
+from dbt.adapters.lakehouse.quoting import literal
 from dbt.adapters.lakehouse.run.values import Name
 from dbt.adapters.lakehouse.settings import Attachment, LakeSettings
 from dbt.adapters.lakehouse.tables.values import Column
@@ -61,7 +61,7 @@ def schemas(session: RunSession, alias: str) -> list[str]:
     """Names of its schemas."""
     if _is_loaded(session, alias):
         return sorted({schema for schema, _ in plugins.declared(alias)})
-    rows = _ask(session, alias, f"SELECT schema_name FROM duckdb_schemas() WHERE {_in(alias)} ORDER BY ALL")
+    rows = ask(session, alias, f"SELECT schema_name FROM duckdb_schemas() WHERE {in_database(alias)} ORDER BY ALL")
     return [row[0] for row in rows]
 
 
@@ -69,8 +69,8 @@ def relations(session: RunSession, alias: str, schema: str | None = None) -> lis
     """Its tables and views without their columns, or those of a schema. Of a plugin's, the sources that nodes named."""
     if _is_loaded(session, alias):
         return [Foreign(database=alias, schema=of, name=name) for of, name in plugins.declared(alias, schema)]
-    where = _in(alias) + ("" if schema is None else f" AND lower(schema_name) = {text(schema.lower())}")
-    rows = _ask(
+    where = in_database(alias) + ("" if schema is None else f" AND lower(schema_name) = {literal(schema.lower())}")
+    rows = ask(
         session,
         alias,
         f"SELECT schema_name, table_name, false, comment FROM duckdb_tables() WHERE {where} UNION ALL "
@@ -106,20 +106,22 @@ def _is_loaded(session: RunSession, alias: str) -> bool:
 def _columns(session: RunSession, one: Foreign) -> tuple[Column, ...]:
     if _is_loaded(session, one.database):
         return session.describe(f"SELECT * FROM {Name(database=one.database, schema=one.schema, name=one.name)}")
-    rows = _ask(
+    rows = ask(
         session,
         one.database,
-        f"SELECT column_name, data_type, comment FROM duckdb_columns() WHERE {_in(one.database)} "
-        f"AND schema_name = {text(one.schema)} AND table_name = {text(one.name)} ORDER BY column_index",
+        f"SELECT column_name, data_type, comment FROM duckdb_columns() WHERE {in_database(one.database)} "
+        f"AND schema_name = {literal(one.schema)} AND table_name = {literal(one.name)} ORDER BY column_index",
     )
     return tuple(Column(name=name, type=kind, comment=comment) for name, kind, comment in rows)
 
 
-def _in(alias: str) -> str:
-    return f"lower(database_name) = {text(alias.lower())}"
+def in_database(alias: str) -> str:
+    """The condition on DuckDB's lists of tables and the like."""
+    return f"lower(database_name) = {literal(alias.lower())}"
 
 
-def _ask(session: RunSession, alias: str, sql: str) -> Iterator[tuple[Any, ...]]:
+def ask(session: RunSession, alias: str, sql: str) -> Iterator[tuple[Any, ...]]:
+    """Rows of a query that sees an attached database."""
     yield from session.submit(Query(sql=sql), (Input(database=alias, schema="", name="", attached=True),)).rows
 
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dbt.adapters.lakehouse.errors import LakehouseError
-from dbt.adapters.lakehouse.jobs.job import Input, Query
-from dbt.adapters.lakehouse.run.attached import named
+from dbt.adapters.lakehouse.run.attached import ask, in_database, named
 from dbt.adapters.lakehouse.run.statements import Reference, parse
 
 if TYPE_CHECKING:
@@ -57,11 +56,15 @@ def contents(session: RunSession, alias: str, state: str) -> Contents | None:
 
 
 def _ask(session: RunSession, alias: str, *, plain: bool) -> Contents:
-    sql = (
-        "SELECT schema_name, table_name, NULL, false FROM duckdb_tables() WHERE lower(database_name) = $1 UNION ALL "
-        "SELECT schema_name, view_name, sql, true FROM duckdb_views() WHERE lower(database_name) = $1 AND NOT internal"
-    ).replace("$1", "'" + alias.lower() + "'")
-    rows = list(session.submit(Query(sql=sql), (Input(database=alias, schema="", name="", attached=True),)).rows)
+    here = in_database(alias)
+    rows = list(
+        ask(
+            session,
+            alias,
+            f"SELECT schema_name, table_name, NULL, false FROM duckdb_tables() WHERE {here} UNION ALL "
+            f"SELECT schema_name, view_name, sql, true FROM duckdb_views() WHERE {here} AND NOT internal",
+        )
+    )
     # Views of SQLite are in SQLite's own words, of which DuckDB makes what it can.
     views = {(of.lower(), name.lower()): parse(text).body if plain else None for of, name, text, view in rows if view}
     tables = frozenset((of.lower(), name.lower()) for of, name, _, view in rows if not view)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from dbt.adapters.lakehouse.quoting import quote
 from dbt.adapters.lakehouse.run.statements import parser
 from dbt.adapters.lakehouse.run.tokens import tokenize
 
@@ -120,9 +121,8 @@ def _nature(stability: str | None, returned: str | None) -> Nature:
 @functools.lru_cache(maxsize=16384)
 def value_nature(name: str) -> Nature:
     """What a bare name stands for where no column has it: ``current_date`` and its like are written without parentheses."""
-    quoted = '"' + name.replace('"', '""') + '"'
     try:
-        kind = str(parser().execute(f"SELECT {quoted}").description[0][1])
+        kind = str(parser().execute(f"SELECT {quote(name)}").description[0][1])
     except duckdb.Error:
         return Nature.PURE
     return Nature.TIME if kind.startswith(_TIMES) else Nature.SESSION

@@ -21,9 +21,9 @@ from dbt.adapters.lakehouse.catalog.model import (
     kind_of,
 )
 from dbt.adapters.lakehouse.errors import NotInLake, SqlError
-from dbt.adapters.lakehouse.jobs.engine import quote
 from dbt.adapters.lakehouse.jobs.function import SUFFIX
 from dbt.adapters.lakehouse.jobs.job import Alter, Alteration, Create, Edit, Input, Query
+from dbt.adapters.lakehouse.quoting import quote
 from dbt.adapters.lakehouse.run import functions, grants, materialized, reuse
 from dbt.adapters.lakehouse.run.alterations import Retype, is_done, parse_alteration
 from dbt.adapters.lakehouse.run.attached import refuse

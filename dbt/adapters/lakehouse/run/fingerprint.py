@@ -80,7 +80,7 @@ def of_build(session: RunSession, build: Build, table: TableEntry | None) -> Fin
     if build.matching is not None:
         work.put("matching", work.read(f"SELECT {build.matching}").text)
     if build.setup:
-        work.put("setup", [work.opaque(statement) for statement in build.setup])
+        work.put("setup", [work.read(statement).text for statement in build.setup])
     _promises(work, build)
     if build.mode != "create":
         work.parts.update(_start(table))
@@ -117,7 +117,7 @@ def of_batch(session: RunSession, build: Build) -> Fingerprint:
     work.put("constraints", dataclasses.asdict(constraints))
     _promises(work, build)
     if build.setup:
-        work.put("setup", [work.opaque(statement) for statement in build.setup])
+        work.put("setup", [work.read(statement).text for statement in build.setup])
     if session.keeps_state or session.prepared_others(build.setup):
         work.obstacles.append("settings of its session were changed by hand, in a hook or macro")
     return work.fingerprint()

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from dbt.adapters.lakehouse.catalog.model import FunctionEntry, Key, TableEntry, ViewEntry
 from dbt.adapters.lakehouse.errors import ConfigError, SqlError
-from dbt.adapters.lakehouse.jobs.engine import qualified, quote
 from dbt.adapters.lakehouse.jobs.function import SUFFIX, Definition, Signature, called
 from dbt.adapters.lakehouse.jobs.job import Describe, Input
+from dbt.adapters.lakehouse.quoting import qualified, quote
 from dbt.adapters.lakehouse.run.catalog_sql import is_catalog
 from dbt.adapters.lakehouse.run.statements import Reference, parser, reads, requalify, syntax_tree, walk
 from dbt.adapters.lakehouse.run.values import Build, Built, Function, Name, PythonSource, Reused

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from dbt.adapters.lakehouse.catalog.model import Entry, Key, SchemaEntry, TableEntry, ViewEntry
 from dbt.adapters.lakehouse.errors import NotInLake, SqlError
 from dbt.adapters.lakehouse.jobs.job import Query
+from dbt.adapters.lakehouse.quoting import literal
 from dbt.adapters.lakehouse.run.statements import Reference
 from dbt.adapters.lakehouse.run.tokens import Token, tokenize
 from dbt.adapters.lakehouse.run.values import Name, Result
@@ -122,14 +123,10 @@ def of_relation(state: State, name: Name) -> tuple[tuple[str, str], ...]:
 
 def _shown(session: RunSession, grants: Sequence[tuple[str, str]]) -> Result:
     # By way of a worker, as the rows of any statement come.
-    rows = ", ".join(f"({_text(grantee)}, {_text(privilege)})" for grantee, privilege in grants)
+    rows = ", ".join(f"({literal(grantee)}, {literal(privilege)})" for grantee, privilege in grants)
     values = f"(VALUES {rows})" if rows else "(SELECT NULL::VARCHAR, NULL::VARCHAR WHERE false)"
     answer = session.submit(Query(sql=f"SELECT * FROM {values} AS grants(grantee, privilege_type)"))
     return Result(columns=answer.columns, rows=answer.rows)
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
 
 
 def _changed(session: RunSession, wish: GrantStatement, name: Name) -> Result:

@@ -33,11 +33,13 @@ _OUTSIDE = frozenset((
 _HIDING = frozenset({"import_module", "__import__", "runpy", "exec", "eval", "spec_from_file_location"})
 _READERS = ("read_", "scan_", "from_csv")
 _FILES = frozenset({"open", "glob", "rglob", "iterdir", "listdir", "scandir"})
+_CALLS = re.compile(r'((?:(?:"[^"]+"|\w+)\.)*(?:"[^"]+"|\w+))\s*\(', re.ASCII)
+_VALUES = re.compile(r"\b(?:current_(?:date|time|timestamp)|localtime|localtimestamp)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What was found; ``sql`` are texts in the code that may be SQL."""
+    """What was found; ``sql`` are texts in the code that may be SQL, of expressions what they call."""
 
     parts: Mapping[str, str]
     obstacles: tuple[str, ...] = ()
@@ -101,11 +103,16 @@ def look_at(source: PythonSource, target: str, *, files: bool = False, folders: 
             for where, one in everything
             for name in sorted(one.names & _TIME)
         ),
-        sql=tuple(
-            text for _, one in everything for text in one.texts if {"select", "from"} & set(text.lower().split())
-        ),
+        sql=tuple(sql for _, one in everything for text in one.texts if (sql := _sql_in(text))),
         reads_itself=seen.itself,
     )
+
+
+def _sql_in(text: str) -> str:
+    """A text that may be a query; of one that may be an expression (``relation.filter('at < now()')``), what it calls."""
+    if {"select", "from"} & set(text.lower().split()):
+        return text
+    return ", ".join((*(f"{name}()" for name in _CALLS.findall(text)), *_VALUES.findall(text)))
 
 
 def _obstacles(where: str, seen: _Seen, allowed: frozenset[str]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import duckdb
 
-from dbt.adapters.lakehouse.jobs.engine import quote
+from dbt.adapters.lakehouse.quoting import literal, quote
 from dbt.adapters.lakehouse.run import catalog_sql
 from dbt.adapters.lakehouse.run.syntax import in_one_form
 from dbt.adapters.lakehouse.run.tokens import Token, called_chains, cut, name_chains, tokenize
@@ -392,8 +392,7 @@ def syntax_tree(sql: str) -> dict[str, Any]:
 def _syntax(sql: str) -> str:
     """A syntax tree as DuckDB says it; who asks what a statement reads mostly asks for its normal form as well."""
     # A literal, since a parameter makes DuckDB import pandas to see whether it is a frame.
-    literal = sql.replace("'", "''")
-    found = parser().execute(f"SELECT json_serialize_sql('{literal}')").fetchone()
+    found = parser().execute(f"SELECT json_serialize_sql({literal(sql)})").fetchone()
     return str(found[0]) if found else '{"error": true}'
 
 

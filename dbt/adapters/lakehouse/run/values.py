@@ -9,6 +9,7 @@ from typing import Any, Literal
 from dbt.adapters.lakehouse.catalog.model import Entry, Key, MergeResult
 from dbt.adapters.lakehouse.jobs.function import Definition
 from dbt.adapters.lakehouse.jobs.job import Bound, PythonNeeds, Resources, SchemaChange
+from dbt.adapters.lakehouse.quoting import qualified
 from dbt.adapters.lakehouse.settings import Allowed, Isolation, PublishMode
 from dbt.adapters.lakehouse.tables.values import Column, Constraints, TimeRange
 
@@ -22,7 +23,7 @@ class Name:
     name: str
 
     def __str__(self) -> str:
-        return ".".join('"' + part.replace('"', '""') + '"' for part in (self.database, self.schema, self.name))
+        return qualified(self.database, self.schema, self.name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from dbt.adapters.lakehouse.errors import ConfigError, SchemaMismatch
+from dbt.adapters.lakehouse.quoting import quote
 from dbt.adapters.lakehouse.tables import duckdb_types as types
 from dbt.adapters.lakehouse.tables import evolve
-from dbt.adapters.lakehouse.tables.duckdb_types import fold, quote
+from dbt.adapters.lakehouse.tables.duckdb_types import fold
 from dbt.adapters.lakehouse.tables.schema import (
     QueryColumn,
     meanings_of,

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dbt.adapters.lakehouse.errors import ConfigError, ConstraintViolated
+from dbt.adapters.lakehouse.quoting import quote
 from dbt.adapters.lakehouse.tables import commits, offenders, reader
 from dbt.adapters.lakehouse.tables import metadata as tables
-from dbt.adapters.lakehouse.tables.duckdb_types import find_column, fold, quote
+from dbt.adapters.lakehouse.tables.duckdb_types import find_column, fold
 
 if TYPE_CHECKING:
     import duckdb

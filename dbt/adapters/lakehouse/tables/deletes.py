@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 
+from dbt.adapters.lakehouse.quoting import literal
 from dbt.adapters.lakehouse.storage import storage_for
 from dbt.adapters.lakehouse.tables import content, parquet, reader
-from dbt.adapters.lakehouse.tables.duckdb_types import literal
 from dbt.adapters.lakehouse.tables.metadata import PATH_FIELD, POSITION_FIELD, LiveFile, Table
 from dbt.adapters.lakehouse.tables.reader import FILE, POSITION
 

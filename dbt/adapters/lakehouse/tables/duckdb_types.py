@@ -54,6 +54,7 @@ from pyiceberg.types import (
 )
 
 from dbt.adapters.lakehouse.errors import UnsupportedType
+from dbt.adapters.lakehouse.quoting import literal, quote
 
 Meanings = dict[int, str]
 """DuckDB types by field id, where Iceberg's type does not say them."""
@@ -118,16 +119,6 @@ _DUCKDB: dict[type[IcebergType], str] = {
     FixedType: "BLOB",
     UUIDType: "UUID",
 }
-
-
-def quote(name: str) -> str:
-    """A name as a quoted SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """A text as an SQL string literal."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def to_iceberg(column: str, duck: Any, field_id: int, ids: Iterator[int], meanings: Meanings) -> IcebergType:

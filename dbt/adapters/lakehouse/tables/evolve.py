@@ -19,10 +19,11 @@ from pyiceberg.table.sorting import SortOrder
 from pyiceberg.types import NestedField
 
 from dbt.adapters.lakehouse.errors import ConfigError, ConstraintViolated, SchemaMismatch
+from dbt.adapters.lakehouse.quoting import quote
 from dbt.adapters.lakehouse.tables import commits, reader
 from dbt.adapters.lakehouse.tables import duckdb_types as types
 from dbt.adapters.lakehouse.tables import metadata as tables
-from dbt.adapters.lakehouse.tables.duckdb_types import find_column, quote
+from dbt.adapters.lakehouse.tables.duckdb_types import find_column
 from dbt.adapters.lakehouse.tables.metadata import ALWAYS, COMMENT, Table
 from dbt.adapters.lakehouse.tables.parquet import attempt
 from dbt.adapters.lakehouse.tables.schema import (

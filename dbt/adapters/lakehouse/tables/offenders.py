@@ -6,7 +6,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from dbt.adapters.lakehouse.tables.duckdb_types import fold, quote
+from dbt.adapters.lakehouse.quoting import quote
+from dbt.adapters.lakehouse.tables.duckdb_types import fold
 
 if TYPE_CHECKING:
     import duckdb

@@ -16,9 +16,10 @@ from uuid import uuid4
 import duckdb
 
 from dbt.adapters.lakehouse.errors import StorageError, TableError, UnsupportedType
+from dbt.adapters.lakehouse.quoting import literal, quote
 from dbt.adapters.lakehouse.storage import Storage, storage_for
 from dbt.adapters.lakehouse.tables import content, fresh, partitions, stats
-from dbt.adapters.lakehouse.tables.duckdb_types import field_ids, literal, quote
+from dbt.adapters.lakehouse.tables.duckdb_types import field_ids
 from dbt.adapters.lakehouse.tables.schema import ERROR_MARK
 from dbt.adapters.lakehouse.telemetry import phase
 

@@ -45,8 +45,9 @@ from pyiceberg.types import (
 )
 
 from dbt.adapters.lakehouse.errors import ConfigError, TableError
+from dbt.adapters.lakehouse.quoting import quote
 from dbt.adapters.lakehouse.tables import stats
-from dbt.adapters.lakehouse.tables.duckdb_types import find_column, quote, to_duckdb
+from dbt.adapters.lakehouse.tables.duckdb_types import find_column, to_duckdb
 
 if TYPE_CHECKING:
     import duckdb

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dbt.adapters.lakehouse.quoting import literal, quote
 from dbt.adapters.lakehouse.storage import storage_for
 from dbt.adapters.lakehouse.tables import fresh, metadata
-from dbt.adapters.lakehouse.tables.duckdb_types import fold, literal, quote, to_duckdb
+from dbt.adapters.lakehouse.tables.duckdb_types import fold, to_duckdb
 from dbt.adapters.lakehouse.tables.metadata import LiveFile, Table
 from dbt.adapters.lakehouse.tables.schema import meanings_of
 

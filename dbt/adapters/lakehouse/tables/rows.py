@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 from pyiceberg.table.snapshots import Operation
 
+from dbt.adapters.lakehouse.quoting import quote
 from dbt.adapters.lakehouse.tables import changes, commits, constraints, deletes, parquet, reader, schema
 from dbt.adapters.lakehouse.tables import metadata as tables
 from dbt.adapters.lakehouse.tables.commits import Change
-from dbt.adapters.lakehouse.tables.duckdb_types import fold, quote, to_duckdb
+from dbt.adapters.lakehouse.tables.duckdb_types import fold, to_duckdb
 from dbt.adapters.lakehouse.tables.metadata import Table
 from dbt.adapters.lakehouse.tables.reader import FILE, POSITION
 from dbt.adapters.lakehouse.tables.values import Constraints, Written

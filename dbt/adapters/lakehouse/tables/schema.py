@@ -21,8 +21,9 @@ from pyiceberg.schema import Schema
 from pyiceberg.types import DoubleType, FloatType, IcebergType, ListType, MapType, NestedField, StructType
 
 from dbt.adapters.lakehouse.errors import ConfigError, SchemaMismatch
+from dbt.adapters.lakehouse.quoting import literal
 from dbt.adapters.lakehouse.tables import duckdb_types as types
-from dbt.adapters.lakehouse.tables.duckdb_types import Meanings, fold, literal
+from dbt.adapters.lakehouse.tables.duckdb_types import Meanings, fold
 
 if TYPE_CHECKING:
     import duckdb

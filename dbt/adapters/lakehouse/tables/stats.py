@@ -39,7 +39,7 @@ from pyiceberg.types import (
 )
 
 from dbt.adapters.lakehouse.errors import UnsupportedType
-from dbt.adapters.lakehouse.tables.duckdb_types import quote
+from dbt.adapters.lakehouse.quoting import quote
 from dbt.adapters.lakehouse.tables.schema import nested_fields
 
 if TYPE_CHECKING:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from dbt.adapters.lakehouse.quoting import quote
+
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
@@ -31,11 +33,7 @@ class ForeignKey:
     @property
     def reads(self) -> str:
         """SQL for the values that may stand in the columns."""
-        return f"SELECT {', '.join(_quoted(name) for name in self.to)} FROM {self.relation}"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+        return f"SELECT {', '.join(quote(name) for name in self.to)} FROM {self.relation}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from pyiceberg.table.snapshots import Operation
 
 from dbt.adapters.lakehouse.errors import ConfigError, SchemaMismatch, TableError
+from dbt.adapters.lakehouse.quoting import quote
 from dbt.adapters.lakehouse.storage import storage_for
 from dbt.adapters.lakehouse.tables import changes, commits, constraints, content, parquet, partitions, reader, schema
 from dbt.adapters.lakehouse.tables import metadata as tables
 from dbt.adapters.lakehouse.tables.changes import OnSchemaChange
 from dbt.adapters.lakehouse.tables.commits import Change
-from dbt.adapters.lakehouse.tables.duckdb_types import quote
 from dbt.adapters.lakehouse.tables.evolve import find
 from dbt.adapters.lakehouse.tables.metadata import Table
 from dbt.adapters.lakehouse.tables.parquet import Attempt
