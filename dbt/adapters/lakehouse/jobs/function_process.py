@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import selectors
 import shutil
 import signal
@@ -18,7 +17,6 @@ import struct
 import subprocess
 import tempfile
 import threading
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +28,7 @@ from dbt.adapters.lakehouse.jobs import function_runner, python_cell, sound
 from dbt.adapters.lakehouse.jobs.function import Definition, called
 from dbt.adapters.lakehouse.jobs.function_sql import native_types, specification
 from dbt.adapters.lakehouse.jobs.job import Input, Job, LogLine, Progress, PythonNeeds, Watch
-from dbt.adapters.lakehouse.jobs.python_cell import Cell
+from dbt.adapters.lakehouse.jobs.python_cell import Cell, CellProcess
 from dbt.adapters.lakehouse.jobs.python_env import Environment, Environments
 from dbt.adapters.lakehouse.jobs.python_process import Output, amount
 from dbt.adapters.lakehouse.settings import LakeSettings
@@ -134,10 +132,7 @@ class FunctionProcesses:
             return
         if python_cell.bubblewrap(self._settings.python_sandbox) is None:
             self._warned = True
-            text = (
-                f"warning: bubblewrap does not work here ({python_cell.why_not()}): functions in Python run in processes of "
-                "their own, but these reach the files and the network that this one reaches"
-            )
+            text = python_cell.warning("functions in Python run in processes of their own")
             self._tell(LogLine(text=text, stream="executor"))
 
     def _tell(self, line: Progress | LogLine) -> None:
@@ -169,18 +164,16 @@ class _Process:
     ) -> None:
         self._definition, self._name, self._cancelled = definition, name, cancelled
         self._turn = threading.Lock()
-        self._marker = uuid.uuid4().hex
         self._returns: Any = None
         self._folder = Path(tempfile.mkdtemp(prefix="lakehouse-function-", dir=settings.temp_directory)).resolve()
         self._channel, theirs = socket.socketpair()
         self.alive = True
         isolation = python_cell.bubblewrap(settings.python_sandbox)
-        self._isolated = isolation is not None
         work = self._folder / "work"
         work.mkdir(mode=0o700)
         file = self._folder / "specification.json"
         try:
-            limits = python_cell.limits(amount(memory) + _MARGIN, isolated=self._isolated)
+            limits = python_cell.limits(amount(memory) + _MARGIN, isolated=isolation is not None)
             file.write_text(
                 json.dumps(self._specification(environment, limits, theirs.fileno(), settings.module_paths)),
                 encoding="utf-8",
@@ -190,26 +183,14 @@ class _Process:
                 visible=(environment.prefix, *environment.folders, _RUNNER, file, *map(Path, settings.module_paths)),
                 private=work,
             )
-            self._process = subprocess.Popen(
-                python_cell.command(isolation, cell, inner) if isolation is not None else inner,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                cwd=work,
-                env=python_cell.environment(work, internet=False, cpus=1, marker=self._marker),
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
+            self._process = CellProcess(isolation, cell, inner, cpus=1, channels=(theirs.fileno(),))
         except BaseException:
             self._channel.close()
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
         finally:
             theirs.close()
-        assert self._process.stdout is not None
-        assert self._process.stderr is not None
-        pipes = {"stdout": self._process.stdout, "stderr": self._process.stderr}
-        self._output = Output(tell, pipes, self._process.pid)
+        self._output = Output(tell, self._process.pipes, self._process.popen.pid)
         self._channel.setblocking(False)
         try:
             self._talk(None)
@@ -308,10 +289,10 @@ class _Process:
     def _died(self) -> LakehouseError:
         """What it means that the process is gone before it has answered."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(1)
+            self._process.popen.wait(1)
         while self._output.read(0):
             pass
-        code = self._process.poll()
+        code = self._process.popen.poll()
         number = -code if code is not None and code < 0 else (code or 0) - 128
         with contextlib.suppress(ValueError):
             name = signal.Signals(number).name
@@ -328,16 +309,7 @@ class _Process:
             return
         self.alive = False
         self._channel.close()
-        for pid in python_cell.descendants(self._process.pid) if self._process.poll() is None else ():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        if not self._isolated:
-            for pid in python_cell.strays(self._marker):
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
-        self._process.wait()
+        self._process.end()
         self._output.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 

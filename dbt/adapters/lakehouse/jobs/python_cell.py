@@ -10,11 +10,14 @@ import contextlib
 import functools
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from dbt.adapters.lakehouse.errors import ConfigError
 from dbt.adapters.lakehouse.settings import PythonSandbox
@@ -68,6 +71,14 @@ def bubblewrap(wanted: PythonSandbox) -> tuple[str, ...] | None:
 def why_not() -> str:
     """Why bubblewrap does not work here."""
     return _probe()[1]
+
+
+def warning(of: str) -> str:
+    """What to say of code in Python (``of``: which, and that it runs in a process) where bubblewrap does not work."""
+    return (
+        f"warning: bubblewrap does not work here ({why_not()}): {of}, but these reach the files and the network that this "
+        "one reaches"
+    )
 
 
 @functools.cache
@@ -143,6 +154,58 @@ def limits(memory: int, *, isolated: bool) -> dict[str, int]:
     return found
 
 
+class CellProcess:
+    """A process in a cell, or without one where there is no ``isolation``, from its start to the end of all that it started.
+
+    ``channels`` are file descriptors that it shares with this process.
+    """
+
+    def __init__(
+        self,
+        isolation: Sequence[str] | None,
+        cell: Cell,
+        inner: Sequence[str],
+        *,
+        cpus: int,
+        channels: tuple[int, ...] = (),
+    ) -> None:
+        self._marker = uuid.uuid4().hex
+        self.isolated = isolation is not None
+        self.popen = subprocess.Popen(
+            command(isolation, cell, inner) if isolation is not None else inner,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=cell.private,
+            env=environment(cell.private, internet=cell.internet, cpus=cpus, marker=self._marker),
+            pass_fds=channels,
+            start_new_session=True,
+        )
+
+    @property
+    def pipes(self) -> dict[str, IO[bytes]]:
+        """What it prints to."""
+        assert self.popen.stdout is not None
+        assert self.popen.stderr is not None
+        return {"stdout": self.popen.stdout, "stderr": self.popen.stderr}
+
+    def end(self) -> None:
+        """Kill it and all that it started, and wait for it."""
+        for pid in descendants(self.popen.pid) if self.popen.poll() is None else ():
+            _kill(pid)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.popen.pid, signal.SIGKILL)
+        if not self.isolated:
+            for pid in _strays(self._marker):
+                _kill(pid)
+        self.popen.wait()
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGKILL)
+
+
 def descendants(pid: int) -> set[int]:
     """The processes that a process has started, and so on; empty where the system does not tell."""
     found: set[int] = set()
@@ -158,7 +221,7 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
-def strays(marker: str) -> set[int]:
+def _strays(marker: str) -> set[int]:
     """Processes of a model that left its process group: they carry its marker in their environment."""
     found = set()
     wanted = f"LAKEHOUSE_MODEL={marker}".encode()

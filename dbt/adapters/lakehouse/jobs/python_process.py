@@ -18,7 +18,6 @@ import stat
 import subprocess
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +36,7 @@ from dbt.adapters.lakehouse.errors import (
 )
 from dbt.adapters.lakehouse.jobs import function_sql, python_cell, sound
 from dbt.adapters.lakehouse.jobs.job import Input, Job, LogLine, PythonCode, Watch
-from dbt.adapters.lakehouse.jobs.python_cell import Cell
+from dbt.adapters.lakehouse.jobs.python_cell import Cell, CellProcess
 from dbt.adapters.lakehouse.jobs.python_env import Environment, Environments
 from dbt.adapters.lakehouse.quoting import qualified, quote
 from dbt.adapters.lakehouse.settings import LakeSettings
@@ -116,10 +115,7 @@ class PythonProcesses:
         if self._warned or self._settings.python_sandbox == "off" or call.watch is None:
             return
         self._warned = True
-        text = (
-            f"warning: bubblewrap does not work here ({python_cell.why_not()}): Python models run in a process of their own, "
-            "but it reaches the files and the network that this one reaches"
-        )
+        text = python_cell.warning("Python models run in processes of their own")
         call.watch(LogLine(text=text, stream="executor"))
 
     def _specify(self, call: Call, environment: Environment, folder: Path, isolated: bool) -> Cell:
@@ -315,23 +311,10 @@ class _Process:
         self, call: Call, cell: Cell, isolation: tuple[str, ...] | None, environment: Environment, specification: Path
     ) -> None:
         self._call = call
-        self._marker = uuid.uuid4().hex
-        self._isolated = isolation is not None
         inner = [str(environment.interpreter), "-I", "-S", "-u", str(_RUNNER), str(specification)]
         cpus = call.job.resources.cpus or os.cpu_count() or 1
-        self._process = subprocess.Popen(
-            python_cell.command(isolation, cell, inner) if isolation is not None else inner,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=cell.private,
-            env=python_cell.environment(cell.private, internet=cell.internet, cpus=cpus, marker=self._marker),
-            start_new_session=True,
-        )
-        assert self._process.stdout is not None
-        assert self._process.stderr is not None
-        pipes = {"stdout": self._process.stdout, "stderr": self._process.stderr}
-        self._output = Output(call.watch, pipes, self._process.pid)
+        self._process = CellProcess(isolation, cell, inner, cpus=cpus)
+        self._output = Output(call.watch, self._process.pipes, self._process.popen.pid)
 
     def wait(self, until: float | None) -> None:
         """Wait for its end, passing on what it prints. Raises what kept it from ending well."""
@@ -339,13 +322,13 @@ class _Process:
             self._watch(until)
         finally:
             self._end()
-        code = self._process.returncode
+        code = self._process.popen.returncode
         if code != 0:
-            raise _death(code, isolated=self._isolated, said=self._output.last)
+            raise _death(code, isolated=self._process.isolated, said=self._output.last)
 
     def _watch(self, until: float | None) -> None:
         counted = time.monotonic()
-        while self._process.poll() is None:
+        while self._process.popen.poll() is None:
             self._output.read(_TICK_SECONDS)
             now = time.monotonic()
             if self._call.cancelled():
@@ -356,7 +339,7 @@ class _Process:
                 raise JobTimeout(f"the Python model did not end within its timeout of {limit:g} s and was stopped")
             if now - counted > _COUNT_SECONDS:
                 counted = now
-                if len(python_cell.descendants(self._process.pid)) > MOST_PROCESSES:
+                if len(python_cell.descendants(self._process.popen.pid)) > MOST_PROCESSES:
                     raise PythonModelError(
                         f"the model started more than {MOST_PROCESSES} processes and was stopped; let it use fewer"
                     )
@@ -364,22 +347,13 @@ class _Process:
     def _terminate(self) -> None:
         """Ask it to end, and give it a moment."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGTERM)
+            os.killpg(self._process.popen.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_GRACE_SECONDS)
+            self._process.popen.wait(_GRACE_SECONDS)
 
     def _end(self) -> None:
         """End the process and all that it started, and pass on what they printed last."""
-        for pid in python_cell.descendants(self._process.pid) if self._process.poll() is None else ():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        if not self._isolated:
-            for pid in python_cell.strays(self._marker):
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
-        self._process.wait()
+        self._process.end()
         self._output.close()
 
 
