@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -178,6 +179,27 @@ def test_an_answer_that_is_none_is_not_believed(workers: Workers):
     )
     with pytest.raises(FunctionError, match="cannot be read"):
         one(workers(), "SELECT f(1)", function("f", code, "x"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("DATE", "'infinity'"),
+        ("DATE", "'20000-01-01'"),
+        ("TIMESTAMP", "'-infinity'"),
+        ("TIMESTAMPTZ", "'infinity'"),
+        ("DATE[]", "['infinity'::DATE]"),
+    ],
+)
+def test_values_that_python_does_not_have_are_refused_with_their_argument(workers: Workers, kind: str, value: str):
+    taken = Signature(arguments=(Argument(name="x", type=kind),), returns="BIGINT", body="def f(x):\n    return 1\n")
+    item = function("f", "", "x")
+    assert item.function is not None
+    item = dataclasses.replace(item, function=dataclasses.replace(item.function, signatures=(taken,)))
+    worker = workers()
+    with pytest.raises(FunctionError, match="its argument x has a value that Python does not have"):
+        one(worker, f"SELECT f({value}::{kind})", item)
+    assert one(worker, f"SELECT f(NULL::{kind})", item) == 1
 
 
 def test_code_is_loaded_when_a_call_is_described(workers: Workers):

@@ -61,7 +61,7 @@ class Loaded:
         """A ``pyarrow.Array`` of results for the arguments in ``columns``. Raises ``Failed``."""
         import pyarrow as pa
 
-        values = [column.to_pylist() for column in columns]
+        values = [self._values(at, column) for at, column in enumerate(columns)]
         self._make_whole(values)
         made = self._scalars(values, rows) if self._scalar else self._aggregates(values[0])
         if self._returns in _WHOLE:
@@ -75,6 +75,15 @@ class Loaded:
             return pa.array(made, type=returns)
         except (pa.ArrowException, TypeError, ValueError, OverflowError, decimal.DecimalException):
             raise Failed(self._misfit(made, returns)) from None
+
+    def _values(self, at: int, column: Any) -> list[Any]:
+        try:
+            found: list[Any] = column.to_pylist()
+        except (ValueError, OverflowError, ArithmeticError) as error:
+            # Years beyond 9999 and infinite dates, say. An aggregate has its arguments in one column.
+            which = f"argument {self._names[at]} has" if self._scalar else "arguments have"
+            raise Failed(f"its {which} a value that Python does not have: {error}") from None
+        return found
 
     def _make_whole(self, values: list[list[Any]]) -> None:
         """Make integers of the texts that stand for them."""
