@@ -38,7 +38,7 @@ from dbt.adapters.lakehouse.events import Invocation
 from dbt.adapters.lakehouse.jobs.function import SUFFIX
 from dbt.adapters.lakehouse.lake.base import Build, Built, LogLine, Name, Progress, PythonSource, Session
 from dbt.adapters.lakehouse.relation import LakehouseRelation
-from dbt.adapters.lakehouse.run.values import View
+from dbt.adapters.lakehouse.run.values import View, rows_of
 
 if TYPE_CHECKING:
     import agate
@@ -285,7 +285,7 @@ class Materializations(metaclass=AdapterMeta):
         rows = Build(
             name=staged,
             python=build.python,
-            node=f"{build.node} (its rows)",
+            node=rows_of(build.node),
             resources=build.resources,
             reuse=build.reuse,
             rebuild=build.rebuild,

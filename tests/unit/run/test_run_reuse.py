@@ -22,7 +22,7 @@ from dbt.adapters.lakehouse.run import fingerprint, reuse
 from dbt.adapters.lakehouse.run.lifecycle import LakeRun
 from dbt.adapters.lakehouse.run.python_parts import look_at
 from dbt.adapters.lakehouse.run.session import RunSession
-from dbt.adapters.lakehouse.run.values import Build, Built, FileSource, Name, PythonSource, Wish
+from dbt.adapters.lakehouse.run.values import Build, Built, FileSource, Name, PythonSource, Wish, rows_of
 from dbt.adapters.lakehouse.settings import PublishMode
 from dbt.adapters.lakehouse.tables import content
 from dbt.adapters.lakehouse.tables.values import Constraints
@@ -281,6 +281,15 @@ def test_a_merge_that_changes_nothing_settles(run):
     run(merge)
     again = run(merge, ("b", "SELECT sum(x) AS s FROM a"))
     assert reused(again) == {"a", "b"}, again["a"].why_not
+
+
+def test_what_is_merged_from_rows_of_python_code_stands_on_what_the_code_read(run, lake):
+    """The table of these rows is gone soon, and nothing may be stale for want of it."""
+    rows = Build(name=name("a__rows"), sql="SELECT x FROM lake.s.raw", node=rows_of("model.a"))
+    merge = Build(name=name("a"), sql="SELECT * FROM lake.s.a__rows", node="model.a", **MERGE)
+    built = run(("raw", "SELECT 1 AS x"), ("a", "SELECT 0 AS x"), rows, merge)
+    assert "s.raw" in built["a"].entry.inputs
+    assert "s.a__rows" not in built["a"].entry.inputs
 
 
 MERGE = {

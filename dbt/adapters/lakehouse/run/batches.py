@@ -226,7 +226,7 @@ def _stage(session: RunSession, run: LakeRun, build: Build, watch: Any) -> Waiti
         on_schema_change=build.on_schema_change,
         constraints=build.constraints,
     )
-    known = session.planner.keys(inputs)
+    known = session.beneath_its_rows(build.node, session.planner.keys(inputs))
     staged = session.prepared(action, inputs, build, watch).staged
     if staged is None:
         return None

@@ -70,6 +70,7 @@ from dbt.adapters.lakehouse.run.values import (
     Reused,
     View,
     Wish,
+    rows_of,
 )
 from dbt.adapters.lakehouse.settings import LakeSettings
 from dbt.adapters.lakehouse.storage import folder_name
@@ -331,7 +332,7 @@ class RunSession:
             seen = {key: self.state.own.content(key)}
             with reuse.attempt(self, run, build, table) as attempt:
                 if attempt.found is not None:
-                    entry = attempt.entry(build, known, table)
+                    entry = attempt.entry(build, self.beneath_its_rows(build.node, known), table)
                     self._put_found(run, build, entry, attempt, seen)
                     if build.batch is not None:
                         batches.begin(self, run, build, entry, 0.0)
@@ -342,7 +343,12 @@ class RunSession:
                 content = reuse.content_after(build, table, answer.written)
                 view = materialized.view_of(build)
                 entry = table_entry(
-                    build.name, answer.written, node=build.node, inputs=known, content=content, view=view
+                    build.name,
+                    answer.written,
+                    node=build.node,
+                    inputs=self.beneath_its_rows(build.node, known),
+                    content=content,
+                    view=view,
                 )
                 attempt.seconds = time.perf_counter() - started
                 provenance = {
@@ -432,6 +438,17 @@ class RunSession:
     def known_inputs(self, build: Build) -> dict[str, str]:
         """What a build reads, by key: content ids of what stands there."""
         return self.planner.keys(self._inputs_of(build))
+
+    def beneath_its_rows(self, node: str | None, inputs: Mapping[str, str]) -> dict[str, str]:
+        """Inputs of a node's table; those of the table that its Python code filled for the moment, in the place of that."""
+        found: dict[str, str] = {}
+        for name, content in inputs.items():
+            entry = self.state.own.get(Key(*name.split(".", 1))) if "@" not in name else None
+            if isinstance(entry, TableEntry) and entry.node == rows_of(node):
+                found.update(entry.inputs)
+            else:
+                found[name] = content
+        return found
 
     def _inputs_of(self, build: Build) -> tuple[Input, ...]:
         texts = (*_texts(build), *functions.relations_in_python(build))

@@ -26,6 +26,11 @@ class Name:
         return qualified(self.database, self.schema, self.name)
 
 
+def rows_of(node: str | None) -> str:
+    """What makes the table that a node's Python code fills for the moment, to be merged from."""
+    return f"{node} (its rows)"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reused:
     """Whose result stands there now: the run that made it (None where every statement counts at once), its author, and the
