@@ -13,13 +13,14 @@ import duckdb
 import pytest
 from service_thread import TOKEN, OpenGate, serving
 
-from dbt.adapters.lakehouse.catalog.model import Conflict, Key, Put, RefKind, TableEntry, content_id, identity
+from dbt.adapters.lakehouse.catalog.model import Conflict, Entry, Key, Put, RefKind, TableEntry, content_id, identity
 from dbt.adapters.lakehouse.executors.local import LocalExecutor
+from dbt.adapters.lakehouse.jobs.function import Definition, Signature
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
 from dbt.adapters.lakehouse.lake.remote.lake import RemoteLake
 from dbt.adapters.lakehouse.run import combining
 from dbt.adapters.lakehouse.run.combining import NotCombined
-from dbt.adapters.lakehouse.run.values import Build, Merged, MergeRequest, Name, RunRequest
+from dbt.adapters.lakehouse.run.values import Build, Function, Merged, MergeRequest, Name, RunRequest
 from dbt.adapters.lakehouse.service.config import ServiceConfig
 from dbt.adapters.lakehouse.service.core import Service
 from dbt.adapters.lakehouse.service.store import ServiceStore
@@ -35,13 +36,16 @@ Do = Callable[..., None]
 
 @pytest.fixture
 def do(open_run: Any) -> Do:
-    """One published run on a branch: statements, or builds."""
+    """One published run on a branch: statements, builds, or functions."""
 
-    def done(branch: str, *steps: str | Build) -> None:
+    def done(branch: str, *steps: str | Build | Function) -> None:
         run = open_run(branch=branch)
         with contextlib.closing(run.session()) as session:
             for step in steps:
-                session.build(step) if isinstance(step, Build) else session.execute(step)
+                if isinstance(step, Function):
+                    session.create_function(step)
+                else:
+                    session.build(step) if isinstance(step, Build) else session.execute(step)
         run.publish()
 
     return done
@@ -74,7 +78,7 @@ def conflict(lake: EmbeddedLake, source: str = "dev", target: str = "main") -> C
     return found
 
 
-def combined(lake: EmbeddedLake, *, asked: bool = False) -> TableEntry | NotCombined:
+def combined(lake: EmbeddedLake, *, asked: bool = False) -> Entry | NotCombined:
     return combining.combine(lake.catalog, lake.settings, conflict(lake), asked=asked, dry_run=True)
 
 
@@ -354,6 +358,27 @@ def test_only_tables_that_were_one(lake: EmbeddedLake, do: Do, forked: None) -> 
     do("dev", "CREATE OR REPLACE VIEW s.behind AS SELECT 2 AS two")
     found = merge(lake, take={Key("s", "behind"): "both"})
     assert "only tables can be put together" in {one.why for one in found.not_settled}
+
+
+def test_views_and_functions_that_say_the_same_on_both_sides(lake: EmbeddedLake, do: Do, forked: None) -> None:
+    """Their entries tell what they read, which is another state of it on either side."""
+    body = Signature(arguments=(), returns="BIGINT", body="SELECT count(*) FROM s.fresh, s.other")
+    counted = Function(
+        name=Name(database="lake", schema="s", name="counted"),
+        definition=Definition(language="sql", type="scalar", signatures=(body,)),
+    )
+    view = "CREATE OR REPLACE VIEW s.apart AS SELECT f.id + o.id AS id, s.counted() AS n FROM s.fresh f, s.other o"
+    do("main", counted, view)
+    lake.catalog.create_ref("topic", RefKind.BRANCH, "main")
+    do("topic", "INSERT INTO s.fresh VALUES (10, 'a')", counted, view)
+    do("main", "INSERT INTO s.other VALUES (100, 'b')", counted, view)
+    dry = merge(lake, "topic", dry_run=True)
+    assert {str(one.key): one.how for one in dry.settled} == {"s.apart": "combined", "s.counted()": "combined"}
+    assert merge(lake, "topic").commit is not None
+    with contextlib.closing(lake.read("main", "s")) as session:
+        assert sorted(session.execute("FROM apart").rows) == [(5, 4), (13, 4), (102, 4), (110, 4)]
+    # What they say that they read is what stands there now.
+    assert lake.versions.stale("main") == []
 
 
 def test_a_table_that_moved_while_it_was_merged(lake: EmbeddedLake, do: Do, forked: None, tmp_path: Path) -> None:

@@ -34,6 +34,8 @@ HOW = {
     "both": "the rows of both",
     "combined": "the rows of both, which do not touch",
 }
+ALIKE = "the same on both sides, over other data"
+"""How a view or function is combined."""
 
 _SAID = "lakehouse.merge.said"
 
@@ -180,7 +182,14 @@ def _print(cli: Cli, request: MergeRequest, merged: Merged, changes: list[dict[s
     if changes and (request.dry_run or not merged.conflicts):
         print_changes(cli, changes)
     if merged.settled and (request.dry_run or not merged.conflicts):
-        settled: list[list[Cell]] = [[(str(item.key), CHANGED), HOW[item.how]] for item in merged.settled]
+        code = {(one["schema_name"], one["name"]) for one in changes if one["kind"] in ("view", "function")}
+        settled: list[list[Cell]] = [
+            [
+                (str(item.key), CHANGED),
+                ALIKE if item.how == "combined" and (item.key.schema, item.key.name) in code else HOW[item.how],
+            ]
+            for item in merged.settled
+        ]
         out.table([Column("settled"), Column("how")], settled)
     if merged.conflicts:
         _print_conflicts(cli, request, merged)

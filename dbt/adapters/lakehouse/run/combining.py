@@ -14,7 +14,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dbt.adapters.lakehouse.catalog.base import Catalog
-from dbt.adapters.lakehouse.catalog.model import Commit, Conflict, Key, TableEntry, ViewEntry, content_id
+from dbt.adapters.lakehouse.catalog.model import (
+    Commit,
+    Conflict,
+    Entry,
+    FunctionEntry,
+    Key,
+    TableEntry,
+    ViewEntry,
+    content_id,
+)
 from dbt.adapters.lakehouse.catalog.refs import short
 from dbt.adapters.lakehouse.run.statements import Kind, hides_reads, parse
 from dbt.adapters.lakehouse.run.tokens import mentions
@@ -35,12 +44,15 @@ _AT_COMMIT = re.compile(r"@[0-9a-f]{40}$")
 
 def combine(
     catalog: Catalog, settings: LakeSettings, conflict: Conflict, *, asked: bool = False, dry_run: bool = False
-) -> TableEntry | NotCombined:
-    """The table that has the rows of both sides of a conflict, written; or why there is none.
+) -> Entry | NotCombined:
+    """The table that has the rows of both sides of a conflict, written; or why there is none. A view or function that says the
+    same on both sides, over relations that changed, is what it is.
 
     With ``asked``, whoever merges says that rows which both sides added are all wanted. On a ``dry_run`` nothing is written,
     and the entry's metadata location says nothing. Raises ``StorageError`` if the store cannot be reached.
     """
+    if (alike := _alike(catalog, conflict)) is not None:
+        return alike
     states = _tables(catalog, conflict)
     if isinstance(states, NotCombined):
         return states
@@ -83,6 +95,18 @@ def _tables(catalog: Catalog, conflict: Conflict) -> tuple[TableEntry, TableEntr
     if not (isinstance(base, TableEntry) and isinstance(source, TableEntry) and isinstance(target, TableEntry)):
         return NotCombined(why="only tables can be put together")
     return base, source, target
+
+
+def _alike(catalog: Catalog, conflict: Conflict) -> ViewEntry | FunctionEntry | None:
+    """A view or function that both sides have, told apart by nothing but the states of what it reads."""
+    found = catalog.contents([one for one in (conflict.base, conflict.source, conflict.target) if one is not None])
+    base, source, target = (found.get(one or "") for one in (conflict.base, conflict.source, conflict.target))
+    if not isinstance(target, ViewEntry | FunctionEntry) or not isinstance(source, ViewEntry | FunctionEntry):
+        return None
+    if dataclasses.replace(source, inputs=target.inputs) != target:
+        return None
+    before = base.inputs if isinstance(base, ViewEntry | FunctionEntry) else {}
+    return dataclasses.replace(target, inputs=_inputs(before, source.inputs, target.inputs))
 
 
 def _inputs(base: Mapping[str, str], source: Mapping[str, str], target: Mapping[str, str]) -> dict[str, str]:

@@ -24,7 +24,6 @@ from dbt.adapters.lakehouse.catalog.model import (
     MergeResult,
     RefKind,
     Settled,
-    TableEntry,
     content_id,
 )
 from dbt.adapters.lakehouse.catalog.refs import is_run_name, short
@@ -42,17 +41,17 @@ TRIES = 20
 
 
 class Combine(Protocol):
-    """Makes one table of the two of a conflict. See ``combining.combine``."""
+    """Makes one table, view or function of the two of a conflict. See ``combining.combine``."""
 
-    def __call__(self, conflict: Conflict, *, asked: bool, dry_run: bool) -> TableEntry | NotCombined:
-        """The table, or why there is none."""
+    def __call__(self, conflict: Conflict, *, asked: bool, dry_run: bool) -> Entry | NotCombined:
+        """Its entry, or why there is none."""
         ...
 
 
 def combiner(catalog: Catalog, settings: LakeSettings) -> Combine:
     """Combines tables of a lake."""
 
-    def combine(conflict: Conflict, *, asked: bool, dry_run: bool) -> TableEntry | NotCombined:
+    def combine(conflict: Conflict, *, asked: bool, dry_run: bool) -> Entry | NotCombined:
         # Imported late: most merges have no conflicts, and need nothing of what reads Iceberg.
         from dbt.adapters.lakehouse.run import combining
 
@@ -230,16 +229,17 @@ def _settle(
             if take is not None:
                 why_not.append(NotSettled(key=conflict.key, why="what was read from it would still be another"))
             continue
-        entry: Entry | NotCombined | None
+        entry: Entry | None
         if take in ("ours", "theirs"):
             entry = sides.get(_side(conflict, take) or "")
         elif combine is None:
             continue
         else:
-            entry = combine(conflict, asked=take == "both", dry_run=dry_run)
-            if not isinstance(entry, TableEntry):
-                why_not.append(NotSettled(key=conflict.key, why=entry.why))
+            made = combine(conflict, asked=take == "both", dry_run=dry_run)
+            if not isinstance(made, Entry):
+                why_not.append(NotSettled(key=conflict.key, why=made.why))
                 continue
+            entry = made
         settled.append(Settled(key=conflict.key, source=conflict.source, target=conflict.target, entry=entry))
         how.append(SettledHow(key=conflict.key, how=take or "combined"))
     return tuple(settled), tuple(how), tuple(why_not)
