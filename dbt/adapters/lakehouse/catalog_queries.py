@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from dbt.adapters.lakehouse import nested_columns
 from dbt.adapters.lakehouse.catalog.model import TableEntry, ViewEntry, kind_of
 from dbt.adapters.lakehouse.lake.base import Details, Name, Session
 from dbt.adapters.lakehouse.tables.type_text import as_duckdb_writes
+from dbt.adapters.lakehouse.tables.values import Column
 
 if TYPE_CHECKING:
     import agate
@@ -69,9 +71,20 @@ def _rows(details: Details) -> list[tuple[Any, ...]]:
         stats += [label, values.get(key), description, key in values]
     place = (details.name.database, entry.schema, entry.name, _kind(entry), entry.comment)
     return [
-        (*place, column.name, index, as_duckdb_writes(column.type), column.comment, entry.node, *stats)
-        for index, column in enumerate(entry.columns, 1)
+        (*place, column.name, index, column.type, column.comment, entry.node, *stats)
+        for index, column in _columns(entry)
     ]
+
+
+def _columns(entry: TableEntry | ViewEntry) -> Iterator[tuple[int, Column]]:
+    """Columns by their position, each with those within it after it, by the names that YAML has for them."""
+    names = {column.name for column in entry.columns}
+    for index, column in enumerate(entry.columns, 1):
+        kind = as_duckdb_writes(column.type)
+        yield index, Column(name=column.name, type=kind, comment=column.comment)
+        for name, inner in nested_columns.paths(column.name, kind):
+            if name not in names:
+                yield index, Column(name=name, type=inner)
 
 
 def _kind(entry: TableEntry | ViewEntry) -> str:
@@ -117,8 +130,7 @@ def single(session: Session, name: Name) -> Any:
         owner=entry.node,
     )
     columns = {
-        c.name: ColumnMetadata(type=as_duckdb_writes(c.type), index=index, name=c.name, comment=c.comment)
-        for index, c in enumerate(entry.columns, 1)
+        c.name: ColumnMetadata(type=c.type, index=index, name=c.name, comment=c.comment) for index, c in _columns(entry)
     }
     stats = {
         key: StatsItem(id=key, label=label, value=values[key], include=True, description=description)

@@ -128,7 +128,7 @@ def test_docs_tell_of_tables_what_the_lake_knows(shop: Shop) -> None:
     )
     shop.models(
         wide="{{ config(materialized='table', partition_by='day(loaded)', sort_by='id desc') }} "
-        "select id, loaded::timestamp as loaded, {'x': [id]} as nested, 1.5::decimal(10, 2) as price "
+        "select id, loaded::timestamp as loaded, {'x': [id], 'y z': [{'a': id}]} as nested, 1.5::decimal(10, 2) as price "
         "from {{ source('raw', 'orders') }}",
         thin="{{ config(materialized='view') }} select id from {{ ref('wide') }}",
         side="{% if execute %}{% do run_query('create or replace table shop.beside as select 1 as a') %}{% endif %}"
@@ -141,9 +141,13 @@ def test_docs_tell_of_tables_what_the_lake_knows(shop: Shop) -> None:
     assert {name: column["type"] for name, column in wide["columns"].items()} == {
         "id": "INTEGER",
         "loaded": "TIMESTAMP",
-        "nested": "STRUCT(x INTEGER[])",
+        "nested": 'STRUCT(x INTEGER[], "y z" STRUCT(a INTEGER)[])',
+        "nested.x": "INTEGER[]",
+        "nested.y z": "STRUCT(a INTEGER)[]",
+        "nested.y z.a": "INTEGER",
         "price": "DECIMAL(10,2)",
     }
+    assert [column["index"] for column in wide["columns"].values()] == [1, 2, 3, 3, 3, 3, 4]
     assert (wide["columns"]["id"]["comment"], wide["metadata"]["comment"]) == ("a number", "all of it")
     assert (wide["metadata"]["type"], thin["metadata"]["type"]) == ("BASE TABLE", "VIEW")
     assert wide["metadata"]["owner"] == "model.shop.wide"
