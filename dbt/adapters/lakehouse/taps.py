@@ -88,8 +88,9 @@ def _execute_nodes(original: Method, running: type, adapter_class: type[Lakehous
         adapter = _adapter(self, adapter_class)
         if adapter is None or not isinstance(self, running):
             return original(self)
-        from dbt.adapters.lakehouse import again, ahead
+        from dbt.adapters.lakehouse import again, ahead, hand_calls
 
+        hand_calls.wait_for_functions(self)
         rounds = again.Again(self, adapter)
         setattr(self, "rounds_by_lakehouse", rounds)  # noqa: B010 # dbt knows of no such attribute
         ahead.of_nodes(self, adapter)

@@ -124,3 +124,43 @@ def test_other_commands_know_functions(project: Shop) -> None:
     catalog = json.loads(shop.read("target/catalog.json"))
     assert "model.shop.seen" in catalog["nodes"]
     assert catalog["errors"] is None
+
+
+def test_calls_by_hand_wait_for_the_function(shop: Shop) -> None:
+    """dbt knows nothing of these: without an order, their results would be those of the function that was there before."""
+    shop.write(
+        {
+            "functions/with_tax.sql": "SELECT price * 2",
+            "functions/functions.yml": (
+                "functions: [{name: with_tax, arguments: [{name: price, data_type: double}], returns: {data_type: double}}]"
+            ),
+            "models/models.yml": (
+                "models: [{name: small, config: {contract: {enforced: true}}, columns: [{name: x, data_type: integer}], "
+                "constraints: [{type: check, expression: 'shop.with_tax(x) < 100'}]}]"
+            ),
+            "models/in_python.py": (
+                "def model(dbt, session):\n"
+                "    dbt.config(materialized='table')\n"
+                "    return session.sql('select 5 as x').project('with_tax(x) as y')\n"
+            ),
+        }
+    )
+    shop.models(
+        by_hand="select With_Tax(1) as y",
+        in_full='select "lake".shop."with_tax"(2) as y',
+        part="{{ config(materialized='ephemeral') }} select with_tax(3) as y",
+        whole="select y from {{ ref('part') }}",
+        small="select 3 as x",
+    )
+    shop.dbt("build")
+    for times in (2, 3):
+        tables = shop.tables()
+        assert tables["shop.by_hand"] == [(1.0 * times,)]
+        assert tables["shop.in_full"] == [(2.0 * times,)]
+        assert tables["shop.whole"] == [(3.0 * times,)]
+        assert tables["shop.in_python"] == [(5.0 * times,)]
+        shop.write({"functions/with_tax.sql": f"SELECT price * {times + 1}"})
+        shop.dbt("build")
+    shop.write({"functions/with_tax.sql": "SELECT price * 50"})
+    assert "CHECK constraint failed" in shop.dbt("build", code=1).output
+    assert shop.tables()["shop.by_hand"] == [(4.0,)]

@@ -12,6 +12,7 @@ from dbt_common.exceptions import CompilationError
 
 from dbt.adapters.lakehouse import demands, nested_columns, nodes
 from dbt.adapters.lakehouse.errors import ConfigError, LakehouseError
+from dbt.adapters.lakehouse.hand_calls import called_by_hand
 from dbt.adapters.lakehouse.jobs.job import Place
 from dbt.adapters.lakehouse.preflight import hooks
 from dbt.adapters.lakehouse.preflight.compiling import Coming, Compiling, DependsOnResults
@@ -133,6 +134,8 @@ class Drafting:
 
     def calls_coming(self, node: Any) -> bool:
         """Whether a node calls a function that this run makes, itself or in an ephemeral model that is a part of its code."""
+        if called_by_hand(node, (self._manifest.functions[name] for name in self._functions), self._manifest):
+            return True
         named = set(getattr(node.depends_on, "nodes", ()))
         parts = (self._manifest.nodes.get(name) for name in named)
         return not self._functions.isdisjoint(named) or any(
