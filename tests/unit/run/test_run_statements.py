@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
+import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dbt.adapters.lakehouse.run.statements import Kind, Reference, Statement, parse, reads, requalify
+from dbt.adapters.lakehouse.run.statements import Kind, Reference, Statement, parse, parser, reads, requalify
 
 identifiers = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), min_size=1, max_size=10)
 references = st.builds(lambda parts: Reference.of(tuple(parts)), st.lists(identifiers, min_size=1, max_size=3))
@@ -202,3 +205,15 @@ def test_questions_to_the_catalog_are_seen(sql: str, catalog: bool) -> None:
 )
 def test_requalified_text_keeps_everything_else(sql: str, there: str) -> None:
     assert requalify(sql, lambda r: ("x", r.schema, r.name)) == there
+
+
+def test_a_thread_that_ends_leaves_its_duckdb_to_the_next() -> None:
+    """One that ended with it, while Python ends too, would abort the process."""
+    seen: list[duckdb.DuckDBPyConnection] = []
+    for _ in range(2):
+        thread = threading.Thread(target=lambda: seen.append(parser()))
+        thread.start()
+        thread.join()
+    assert seen[0] is seen[1]
+    assert seen[0] is not parser()
+    assert seen[0].execute("SELECT 1").fetchall() == [(1,)]

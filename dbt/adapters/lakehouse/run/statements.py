@@ -398,11 +398,33 @@ def _syntax(sql: str) -> str:
 
 def parser() -> duckdb.DuckDBPyConnection:
     """This thread's own DuckDB, empty, for questions about SQL."""
-    connection: duckdb.DuckDBPyConnection | None = getattr(_parsers, "connection", None)
-    if connection is None:
-        connection = _parsers.connection = duckdb.connect(":memory:")
-        connection.execute("SET enable_progress_bar = false")  # in a program that is no file, DuckDB would print one
-    return connection
+    own: _Parser | None = getattr(_parsers, "own", None)
+    if own is None:
+        own = _parsers.own = _Parser()
+    return own.connection
+
+
+_free: list[duckdb.DuckDBPyConnection] = []
+
+
+class _Parser:
+    """A DuckDB for as long as a thread lives; the next one has it then.
+
+    It does not end with the thread: dbt does not wait for one whose error ends the command, and where DuckDB ends in a
+    thread while Python does, the process is aborted.
+    """
+
+    def __init__(self) -> None:
+        try:
+            self.connection = _free.pop()
+        except IndexError:
+            self.connection = duckdb.connect(":memory:")
+            # In a program that is no file, DuckDB would print one.
+            self.connection.execute("SET enable_progress_bar = false")
+
+    def __del__(self, free: list[duckdb.DuckDBPyConnection] = _free) -> None:
+        if hasattr(self, "connection"):
+            free.append(self.connection)
 
 
 @dataclass(frozen=True, kw_only=True)
