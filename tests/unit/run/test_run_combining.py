@@ -381,6 +381,25 @@ def test_views_and_functions_that_say_the_same_on_both_sides(lake: EmbeddedLake,
     assert lake.versions.stale("main") == []
 
 
+def test_grants_of_both_sides_on_other_relations(lake: EmbeddedLake, do: Do, forked: None) -> None:
+    do("main", "GRANT select ON s.other TO old")
+    do("main", "CREATE TABLE s.gone AS SELECT 1 AS a", "GRANT select ON s.gone TO old")
+    lake.catalog.create_ref("topic", RefKind.BRANCH, "main")
+    do("topic", "GRANT select ON s.orders TO ann", "REVOKE select ON s.other FROM old")
+    do("main", "GRANT select ON s.fresh TO bob", "DROP TABLE s.gone")
+    assert {str(one.key): one.how for one in merge(lake, "topic", dry_run=True).settled} == {"s": "combined"}
+    assert merge(lake, "topic").commit is not None
+    with contextlib.closing(lake.read("main", "s")) as session:
+        granted = {name: session.execute(f"SHOW GRANTS ON {name}").rows for name in ("orders", "fresh", "other")}
+    assert granted == {"orders": [("ann", "select")], "fresh": [("bob", "select")], "other": []}
+
+    do("topic", "GRANT select ON s.orders TO cid")
+    do("main", "GRANT select ON s.orders TO dan")
+    refused = merge(lake, "topic")
+    assert refused.commit is None
+    assert [one.why for one in refused.not_settled] == ["both sides changed the grants on orders"]
+
+
 def test_a_table_that_moved_while_it_was_merged(lake: EmbeddedLake, do: Do, forked: None, tmp_path: Path) -> None:
     """The plan is made anew on what is there now."""
     do("dev", imported("10.csv"))

@@ -34,8 +34,12 @@ HOW = {
     "both": "the rows of both",
     "combined": "the rows of both, which do not touch",
 }
-ALIKE = "the same on both sides, over other data"
-"""How a view or function is combined."""
+COMBINED = {
+    "view": "the same on both sides, over other data",
+    "function": "the same on both sides, over other data",
+    "schema": "the grants of both",
+}
+"""How what is no table is combined, by kind."""
 
 _SAID = "lakehouse.merge.said"
 
@@ -182,14 +186,11 @@ def _print(cli: Cli, request: MergeRequest, merged: Merged, changes: list[dict[s
     if changes and (request.dry_run or not merged.conflicts):
         print_changes(cli, changes)
     if merged.settled and (request.dry_run or not merged.conflicts):
-        code = {(one["schema_name"], one["name"]) for one in changes if one["kind"] in ("view", "function")}
-        settled: list[list[Cell]] = [
-            [
-                (str(item.key), CHANGED),
-                ALIKE if item.how == "combined" and (item.key.schema, item.key.name) in code else HOW[item.how],
-            ]
-            for item in merged.settled
-        ]
+        kinds = {(one["schema_name"], one["name"]): one["kind"] for one in changes}
+        settled: list[list[Cell]] = []
+        for item in merged.settled:
+            other = COMBINED.get(kinds.get((item.key.schema, item.key.name), ""))
+            settled.append([(str(item.key), CHANGED), other if other and item.how == "combined" else HOW[item.how]])
         out.table([Column("settled"), Column("how")], settled)
     if merged.conflicts:
         _print_conflicts(cli, request, merged)
@@ -229,10 +230,12 @@ def _print_conflicts(cli: Cli, request: MergeRequest, merged: Merged) -> None:
     ]
     cli.out.table(columns, rows)
     was = "would be" if request.dry_run else "was"
-    tables = " ".join(f"--table {_quoted(conflict.key)}" for conflict in merged.conflicts[:5])
+    # A schema, whose grants are in conflict, cannot be named as a table.
+    named = all(conflict.key.name for conflict in merged.conflicts)
+    tables = "".join(f" --table {_quoted(conflict.key)}" for conflict in merged.conflicts[:5] if named)
     cli.out.error(
         f"{plural(len(merged.conflicts), 'conflict')} between {source!r} and {target!r}; nothing {was} merged. To settle: "
-        f"{_typed(request, f'--take theirs {tables}')} takes those of {source!r}, --take ours leaves {target!r} as it is; "
+        f"{_typed(request, f'--take theirs{tables}')} takes those of {source!r}, --take ours leaves {target!r} as it is; "
         f"or build them again on the head of {target!r}"
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from dbt.adapters.lakehouse.catalog.base import Catalog
@@ -20,6 +20,7 @@ from dbt.adapters.lakehouse.catalog.model import (
     Entry,
     FunctionEntry,
     Key,
+    SchemaEntry,
     TableEntry,
     ViewEntry,
     content_id,
@@ -34,6 +35,9 @@ from dbt.adapters.lakehouse.tables.combine import NotCombined, Plan
 
 __all__ = ["NotCombined", "combine"]
 
+Grant = tuple[str, str, str]
+"""Relation, privilege, user or role."""
+
 _LOOKED_AT = 500
 """Commits of a branch that are looked at, at most, to find out how rows came to a table."""
 
@@ -46,7 +50,7 @@ def combine(
     catalog: Catalog, settings: LakeSettings, conflict: Conflict, *, asked: bool = False, dry_run: bool = False
 ) -> Entry | NotCombined:
     """The table that has the rows of both sides of a conflict, written; or why there is none. A view or function that says the
-    same on both sides, over relations that changed, is what it is.
+    same on both sides, over relations that changed, is what it is. A schema has the grants of both.
 
     With ``asked``, whoever merges says that rows which both sides added are all wanted. On a ``dry_run`` nothing is written,
     and the entry's metadata location says nothing. Raises ``StorageError`` if the store cannot be reached.
@@ -97,16 +101,33 @@ def _tables(catalog: Catalog, conflict: Conflict) -> tuple[TableEntry, TableEntr
     return base, source, target
 
 
-def _alike(catalog: Catalog, conflict: Conflict) -> ViewEntry | FunctionEntry | None:
-    """A view or function that both sides have, told apart by nothing but the states of what it reads."""
+def _alike(catalog: Catalog, conflict: Conflict) -> ViewEntry | FunctionEntry | SchemaEntry | NotCombined | None:
+    """A view or function that both sides have, told apart by nothing but the states of what it reads; a schema with the grants
+    of both. None for all else.
+    """
     found = catalog.contents([one for one in (conflict.base, conflict.source, conflict.target) if one is not None])
     base, source, target = (found.get(one or "") for one in (conflict.base, conflict.source, conflict.target))
+    if isinstance(source, SchemaEntry) and isinstance(target, SchemaEntry):
+        return _granted(base.grants if isinstance(base, SchemaEntry) else (), source, target)
     if not isinstance(target, ViewEntry | FunctionEntry) or not isinstance(source, ViewEntry | FunctionEntry):
         return None
     if dataclasses.replace(source, inputs=target.inputs) != target:
         return None
     before = base.inputs if isinstance(base, ViewEntry | FunctionEntry) else {}
     return dataclasses.replace(target, inputs=_inputs(before, source.inputs, target.inputs))
+
+
+def _granted(base: Iterable[Grant], source: SchemaEntry, target: SchemaEntry) -> SchemaEntry | NotCombined:
+    """The grants on each relation are those of the side that changed them."""
+    found: set[Grant] = set()
+    for relation in sorted({one[0] for one in (*source.grants, *target.grants)}):
+        was, theirs, ours = (
+            {one for one in grants if one[0] == relation} for grants in (base, source.grants, target.grants)
+        )
+        if was not in (theirs, ours) and theirs != ours:
+            return NotCombined(why=f"both sides changed the grants on {relation}")
+        found |= theirs if ours == was else ours
+    return dataclasses.replace(target, grants=tuple(sorted(found)))
 
 
 def _inputs(base: Mapping[str, str], source: Mapping[str, str], target: Mapping[str, str]) -> dict[str, str]:
