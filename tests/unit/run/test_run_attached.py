@@ -15,12 +15,13 @@ import pytest
 
 from dbt.adapters.lakehouse.errors import ConfigError, LakehouseError, NotInLake, SqlError, Unattached
 from dbt.adapters.lakehouse.freshness import freshness
+from dbt.adapters.lakehouse.jobs.function import Definition, Signature
 from dbt.adapters.lakehouse.jobs.instance import load_extension
 from dbt.adapters.lakehouse.lake.embedded import EmbeddedLake
 from dbt.adapters.lakehouse.profile import lake_settings
 from dbt.adapters.lakehouse.run import attached, fingerprint
 from dbt.adapters.lakehouse.run.session import RunSession
-from dbt.adapters.lakehouse.run.values import Build, Draft, Name, PythonSource, RunRequest
+from dbt.adapters.lakehouse.run.values import Build, Draft, Function, Name, PythonSource, RunRequest
 
 Session = Callable[..., RunSession]
 
@@ -437,6 +438,24 @@ def test_a_file_that_changed_meanwhile_leaves_nothing_behind(lake: EmbeddedLake,
     assert attached.stayed(lake.settings, parts)
     os.utime(files / "crm.duckdb", ns=(1, 1))
     assert not attached.stayed(lake.settings, parts)
+
+
+def test_a_function_that_reads_it_counts_as_what_calls_the_function(lake: EmbeddedLake, files: Path) -> None:
+    body = Signature(arguments=(), returns="BIGINT", body="SELECT count(*) FROM crm.people")
+    definition = Definition(language="sql", type="scalar", signatures=(body,))
+    one = run(lake, "1")
+    session = one.session()
+    session.create_function(Function(name=Name(database="lake", schema="s", name="people"), definition=definition))
+    session.close()
+    one.publish()
+
+    assert build(lake, "2", "SELECT people() AS n").reused is None
+    assert build(lake, "3", "SELECT people() AS n").reused is not None
+    # Changed while a build is at work, it leaves nothing behind either.
+    assert "attached crm" in marked(lake, "SELECT people() AS n").parts
+    with duckdb.connect(str(files / "crm.duckdb")) as connection:
+        connection.execute("INSERT INTO people VALUES (2, 'Grace')")
+    assert build(lake, "4", "SELECT people() AS n").reused is None
 
 
 def test_of_a_server_nothing_is_known_unless_its_author_says_so(open_lake: Callable[..., EmbeddedLake]) -> None:

@@ -427,6 +427,7 @@ class _Work:
         self.obstacles.extend(
             f"{why} (in function {entry.schema}.{functions.called(entry.name)})" for why in inner.obstacles
         )
+        self.parts.update({name: part for name, part in inner.parts.items() if name.startswith(attached.PART)})
         return f"function:{Fingerprint(parts=inner.parts).id}"
 
     # relations
