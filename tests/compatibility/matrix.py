@@ -41,9 +41,6 @@ _TESTING = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["opti
 EXTENSIONS = tuple(name for name in _TESTING if name.startswith("duckdb-extension-"))
 """DuckDB's extensions that tests install as packages, which are not there for DuckDB 2.0."""
 
-_PACKAGES = ("basic", "simple_snapshot", "unit_testing", "utils")
-"""Of dbt's adapter suite, whose modules have a file each."""
-
 PATIENCE = 1800
 """Seconds that a cell may take."""
 TESTS = (
@@ -55,13 +52,12 @@ TESTS = (
     "tests/unit/tables/test_tables_types.py",
     "tests/unit/tables/test_tables_writer.py",
     "tests/unit/jobs/test_job_worker.py",
-    "tests/functional/adapter/test_basic_base.py",
-    "tests/functional/adapter/test_basic_incremental.py",
+    "tests/functional/adapter",
     "tests/functional/lakehouse/test_reuse_selection.py::test_statuses_and_counts",
     "tests/functional/lakehouse/test_run_publish.py::test_a_run_that_passes_is_one_merge_commit",
     "tests/functional/lakehouse/test_tooling.py::test_everything_is_built",
 )
-"""What is run in each cell: dbt's verbs, the run transaction, reuse, and all that is written in DuckDB's SQL."""
+"""What is run in each cell: dbt's suite for adapters, the run transaction, reuse, and all that is written in DuckDB's SQL."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,10 +191,10 @@ def run(cell: Cell, arguments: list[str]) -> dict[str, Any]:
     report.unlink(missing_ok=True)
     environment = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "NO_COLOR")}
     began = time.monotonic()
+    pytest = (str(cell.interpreter), "-m", "pytest", "-q", "-n", str(os.cpu_count()), "-p", "no:cacheprovider")
     try:
         code = subprocess.run(
-            [str(cell.interpreter), "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
-            + (arguments or list(TESTS)),
+            [*pytest, f"--junitxml={report}", *(arguments or TESTS)],
             cwd=ROOT,
             env={**environment, "PATH": f"{cell.folder / 'bin'}{os.pathsep}{environment['PATH']}"},
             check=False,

@@ -8,7 +8,7 @@ from pathlib import Path
 _HEAD = """\
 ## Versions
 
-What `make test-matrix` ran: dbt's verbs, the run transaction, reuse, and what is written in DuckDB's SQL.
+What `make test-matrix` ran: dbt's suite for adapters, the run transaction, reuse, and what is written in DuckDB's SQL.
 
 | Python | dbt-core | DuckDB | passed | failed | skipped | seconds | |
 |---|---|---|---|---|---|---|---|
