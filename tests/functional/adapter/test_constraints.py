@@ -118,7 +118,8 @@ class TestIncrementalConstraintsRollback(BaseIncrementalConstraintsRollback):
 
 
 session_time_zone = pytest.mark.skipif(
-    duckdb.__version__.startswith("2."), reason="DuckDB 2.0 knows SET TIME ZONE and not the fixture's SET SESSION TIME ZONE"
+    duckdb.__version__.startswith("2."),
+    reason="DuckDB 2.0 knows SET TIME ZONE and not the fixture's SET SESSION TIME ZONE",
 )
 
 
