@@ -528,6 +528,42 @@ def test_python_that_may_depend_on_more_runs_again(run, tmp_path, extra, query, 
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        "return session.sql(\"select * from 'FILE'\")",
+        "return session.sql('from \"FILE\"')",
+        "q = \"select a, (select max(a) from 'FILE') as m\"; return session.sql(q)",
+        "session.sql(\"create temp table t as from 'FILE'\"); return session.table('t')",
+        "name = 'FILE'; return session.sql(f\"from '{name}'\")",
+        "name = 'FI' + 'LE'[:2]; return session.sql(f\"select 1 as a where 1 in (select a from '{name}')\")",
+        "return session.sql(\"select * from '%s'\" % dbt.config.get('file'))",
+        "import io; return io.FileIO('FILE')",
+        "import io; return io.FileIO('my data/of f.csv.gz')",
+    ],
+)
+def test_files_that_python_code_names_are_in_the_way(tmp_path, body):
+    code = f'def model(dbt, session):\n    """Never reads other.csv."""\n    {body}\n'
+    source = PythonSource(code=code.replace("FILE", "data/f.csv"), path=str(tmp_path / "models" / "p.py"))
+    found = look_at(source, "p").obstacles
+    assert any("which is not in the lake" in reason for reason in found), found
+    assert not any("other.csv" in reason for reason in found)
+    assert look_at(source, "p", files=True).obstacles == ()
+
+
+def test_texts_that_name_no_file_are_not_in_the_way(tmp_path):
+    code = 'def model(dbt, session):\n    return session.sql(\'select a.db, b.json, "x.json_" from "lake"."main"."t"\')'
+    source = PythonSource(code=code, path=str(tmp_path / "models" / "p.py"))
+    assert look_at(source, "p").obstacles == ()
+
+
+def test_a_python_model_runs_again_when_a_file_that_its_sql_reads_changes(run, tmp_path):
+    (tmp_path / "f.csv").write_text("a\n1\n")
+    model = python(tmp_path, query=f"select * from '{tmp_path}/f.csv'")
+    run(model)
+    assert reused(run(model)) == set()
+
+
+@pytest.mark.parametrize(
     "header",
     [
         "SET VARIABLE most = (SELECT max(x) FROM lake.s.a)",

@@ -33,6 +33,15 @@ _OUTSIDE = frozenset((
 _HIDING = frozenset({"import_module", "__import__", "runpy", "exec", "eval", "spec_from_file_location"})
 _READERS = ("read_", "scan_", "from_csv")
 _FILES = frozenset({"open", "glob", "rglob", "iterdir", "listdir", "scandir"})
+_ENDING = (
+    r"\.(?:csv|tsv|txt|parquet|json|jsonl|ndjson|geojson|xlsx|xls|arrow|feather|ipc|avro|orc|duckdb|ddb|db|sqlite|pkl|pickle"
+    r"|npy|npz)(?:\.\w+)?"
+)
+_NAMED_FILES = re.compile(
+    rf"""\b(?:from|join)\s+(?:'[^']*|"\Z)|['"][^'"]*{_ENDING}['"]|\A[^\s'"()]*{_ENDING}\Z|\A[^'"()]*/[^'"()]*{_ENDING}\Z""",
+    re.IGNORECASE,
+)
+"""In a text: what SQL reads from a text, which DuckDB takes for a file, or the beginning of it; a file by its ending."""
 _CALLS = re.compile(r'((?:(?:"[^"]+"|\w+)\.)*(?:"[^"]+"|\w+))\s*\(', re.ASCII)
 _VALUES = re.compile(r"\b(?:current_(?:date|time|timestamp)|localtime|localtimestamp)\b", re.IGNORECASE)
 
@@ -53,6 +62,7 @@ class _Seen:
     names: set[str] = field(default_factory=set)
     imports: set[str] = field(default_factory=set)
     texts: list[str] = field(default_factory=list)
+    files: set[str] = field(default_factory=set)
     itself: bool = False
 
 
@@ -122,14 +132,19 @@ def _obstacles(where: str, seen: _Seen, allowed: frozenset[str]) -> Iterator[str
     for name in sorted(names):
         if name in _OUTSIDE or (name.startswith(_READERS) and not allowed):
             yield f"{where} names {name}, which is not in the lake"
+    for file in sorted(seen.files if not allowed else ()):
+        yield f"{where} names {file}, which is not in the lake"
     for name in sorted(names & _HIDING):
         yield f"{where} names {name}, which runs code that cannot be seen"
 
 
 def _see(tree: ast.AST, target: str) -> _Seen:
     seen = _Seen()
+    prose: set[ast.AST] = set()
     for node in ast.walk(tree):
         match node:
+            case ast.Expr(value=ast.Constant() as said):
+                prose.add(said)
             case ast.Import():
                 seen.imports.update(alias.name.partition(".")[0] for alias in node.names)
                 seen.names.update(part for alias in node.names for part in alias.name.split("."))
@@ -143,6 +158,7 @@ def _see(tree: ast.AST, target: str) -> _Seen:
                 seen.itself = seen.itself or node.attr == "this"
             case ast.Constant(value=str() as text):
                 seen.texts.append(text)
+                seen.files.update(() if node in prose else _NAMED_FILES.findall(text))
                 seen.itself = seen.itself or bool(re.search(rf"\b{re.escape(target)}\b", text, re.IGNORECASE))
     return seen
 
@@ -158,6 +174,7 @@ def _see_files(files: Iterable[Path]) -> _Seen:
         total.names |= seen.names
         total.imports |= seen.imports
         total.texts += seen.texts
+        total.files |= seen.files
     return total
 
 
