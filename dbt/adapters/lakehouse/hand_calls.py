@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+_INTERNAL = ("dbt", "dbt_lakehouse", "dbt_duckdb")
+
 
 def wait_for_functions(task: Any) -> None:
     """Let nodes of a task's queue wait for the functions of the queue that they call by hand."""
@@ -42,14 +44,29 @@ def called_by_hand(node: Any, functions: Iterable[Any], manifest: Any) -> list[s
 
 
 def _texts(node: Any, manifest: Any) -> Iterator[str]:
+    """All that may become a part of what runs for a node: its code, macros, configuration (hooks), constraints, arguments."""
     yield getattr(node, "raw_code", None) or ""
-    config = getattr(node, "config", None)
-    for hook in (*(getattr(config, "pre_hook", None) or ()), *(getattr(config, "post_hook", None) or ())):
-        yield str(hook.sql)
+    if (config := getattr(node, "config", None)) is not None:
+        yield str(config.to_dict(omit_none=True))
+    if (metadata := getattr(node, "test_metadata", None)) is not None:
+        yield str(metadata.kwargs)
     columns = (getattr(node, "columns", None) or {}).values()
     for constraint in (*(getattr(node, "constraints", None) or ()), *(one for c in columns for one in c.constraints)):
         yield str(constraint.expression or "")
-    for name in getattr(getattr(node, "depends_on", None), "nodes", ()):
+    depends_on = getattr(node, "depends_on", None)
+    yield from _macros(getattr(depends_on, "macros", ()), manifest)
+    for name in getattr(depends_on, "nodes", ()):
         parent = manifest.nodes.get(name)
         if parent is not None and parent.is_ephemeral_model:
             yield from _texts(parent, manifest)
+
+
+def _macros(names: Iterable[str], manifest: Any) -> Iterator[str]:
+    """The texts of macros and of those that they call, but for dbt's own."""
+    todo, seen = list(names), set[str]()
+    while todo:
+        macro = manifest.macros.get(name := todo.pop())
+        if macro is not None and name not in seen and macro.package_name not in _INTERNAL:
+            seen.add(name)
+            yield macro.macro_sql
+            todo += macro.depends_on.macros

@@ -136,8 +136,13 @@ def test_calls_by_hand_wait_for_the_function(shop: Shop) -> None:
             ),
             "models/models.yml": (
                 "models: [{name: small, config: {contract: {enforced: true}}, columns: [{name: x, data_type: integer}], "
-                "constraints: [{type: check, expression: 'shop.with_tax(x) < 100'}]}]"
+                "constraints: [{type: check, expression: 'shop.with_tax(x) < 100'}]}, "
+                "{name: by_hand, data_tests: [{holds: {expression: 'shop.with_tax(1) < 3'}}]}]"
             ),
+            "macros/holds.sql": (
+                "{% test holds(model, expression) %}select * from {{ model }} where not ({{ expression }}){% endtest %}"
+            ),
+            "macros/doubled.sql": "{% macro doubled(x) %}with_tax({{ x }}){% endmacro %}",
             "models/in_python.py": (
                 "def model(dbt, session):\n"
                 "    dbt.config(materialized='table')\n"
@@ -150,17 +155,20 @@ def test_calls_by_hand_wait_for_the_function(shop: Shop) -> None:
         in_full='select "lake".shop."with_tax"(2) as y',
         part="{{ config(materialized='ephemeral') }} select with_tax(3) as y",
         whole="select y from {{ ref('part') }}",
+        in_macro="select {{ doubled(4) }} as y",
         small="select 3 as x",
     )
-    shop.dbt("build")
-    for times in (2, 3):
-        tables = shop.tables()
-        assert tables["shop.by_hand"] == [(1.0 * times,)]
-        assert tables["shop.in_full"] == [(2.0 * times,)]
-        assert tables["shop.whole"] == [(3.0 * times,)]
-        assert tables["shop.in_python"] == [(5.0 * times,)]
-        shop.write({"functions/with_tax.sql": f"SELECT price * {times + 1}"})
+    for times in (2.0, 2.5):
+        shop.write({"functions/with_tax.sql": f"SELECT price * {times}"})
         shop.dbt("build")
+        tables = shop.tables()
+        assert tables["shop.by_hand"] == [(1 * times,)]
+        assert tables["shop.in_full"] == [(2 * times,)]
+        assert tables["shop.whole"] == [(3 * times,)]
+        assert tables["shop.in_macro"] == [(4 * times,)]
+        assert tables["shop.in_python"] == [(5 * times,)]
     shop.write({"functions/with_tax.sql": "SELECT price * 50"})
-    assert "CHECK constraint failed" in shop.dbt("build", code=1).output
-    assert shop.tables()["shop.by_hand"] == [(4.0,)]
+    said = shop.dbt("build", code=1).output
+    assert "CHECK constraint failed" in said
+    assert "Failure in test holds_by_hand" in said
+    assert shop.tables()["shop.by_hand"] == [(2.5,)]
