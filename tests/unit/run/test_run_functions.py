@@ -141,10 +141,42 @@ def test_names_in_a_body_are_not_mixed_up_with_those_of_its_arguments(session: R
     assert rows(session, "SELECT plus([1, 2], x) FROM range(2) t(x)") == [([1, 2],), ([2, 3],)]
     with pytest.raises(SqlError, match="a window function as its argument"):
         session.execute("SELECT price(row_number() OVER ()) FROM prices")
+    for counted in ("count(*)", "1 + count(*)", "sum(1)", "list_sum([count()])"):
+        with pytest.raises(SqlError, match="an aggregate of no column"):
+            session.execute(f"SELECT price({counted}) FROM prices")
+    assert rows(session, "SELECT price((SELECT count(*) - 1 FROM prices)), price(count(id) - 1) FROM prices") == [
+        (40.0, 40.0)
+    ]
     plain = "SELECT price(n) FROM (SELECT row_number() OVER (ORDER BY id) AS n FROM prices) ORDER BY 1 LIMIT 2"
     assert rows(session, plain) == [(10.0,), (20.0,)]
     with pytest.raises(SqlError, match="an aggregate knows nothing but its arguments"):
         create(session, "a", defined("sum(x) + (SELECT max(id) FROM prices)", ("x", "INT"), type="aggregate"))
+
+
+@pytest.mark.parametrize(
+    "body", ["SELECT n * 10", "select\n  n * 10 AS ten_times -- why", "n * 10", "SELECT CASE WHEN true THEN n * 10 END"]
+)
+def test_aggregates_and_windows_are_computed_around_a_function_without_names_of_its_own(session: RunSession, body: str):
+    session.execute("CREATE TABLE lake.s.numbers AS SELECT range AS n, range % 2 AS odd FROM range(5)")
+    create(session, "tenfold", defined(body, ("n", "BIGINT"), returns="BIGINT"))
+    create(session, "more", defined("SELECT tenfold(n) + 1", ("n", "BIGINT"), returns="BIGINT"))
+    assert rows(session, "SELECT tenfold(count(*)), more(count(*)), tenfold(sum(1)) FROM numbers") == [(50, 51, 50)]
+    grouped = "SELECT odd, tenfold(count(*)), tenfold(sum(n)) FROM numbers GROUP BY odd ORDER BY odd"
+    assert rows(session, grouped) == [(0, 30, 60), (1, 20, 40)]
+    numbered = "SELECT n, tenfold(row_number() OVER (ORDER BY n)) FROM numbers WHERE n < 2 ORDER BY n"
+    assert rows(session, numbered) == [(0, 10), (1, 20)]
+
+
+@pytest.mark.parametrize(
+    "body", ["SELECT n * 10 ten_times", "(SELECT n * 10)", "WITH t AS (SELECT n AS m) SELECT m * 10 FROM t"]
+)
+def test_what_would_be_computed_in_a_function_is_refused(session: RunSession, body: str):
+    session.execute("CREATE TABLE lake.s.numbers AS SELECT range AS n FROM range(5)")
+    create(session, "tenfold", defined(body, ("n", "BIGINT"), returns="BIGINT"))
+    assert rows(session, "SELECT tenfold(sum(n)), sum(tenfold(n)) FROM numbers") == [(100, 100)]
+    for argument in ("count(*)", "row_number() OVER ()"):
+        with pytest.raises(SqlError, match="compute it in a subquery"):
+            session.execute(f"SELECT tenfold({argument}) FROM numbers")
 
 
 def test_macros_that_a_hook_makes_may_call_functions(open_run: OpenRun):

@@ -10,10 +10,12 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import duckdb
+
 from dbt.adapters.lakehouse.errors import SqlError
 from dbt.adapters.lakehouse.jobs.function import Argument, Definition, Signature, called, shown
 from dbt.adapters.lakehouse.jobs.job import Job
-from dbt.adapters.lakehouse.jobs.tokens import tokenize
+from dbt.adapters.lakehouse.jobs.tokens import cut, tokenize
 from dbt.adapters.lakehouse.quoting import quote
 
 _BY_TEXT = ("HUGEINT", "UHUGEINT", "JSON", "UUID", "BIT", "BIGNUM", "VARINT", "ENUM", "TIME WITH TIME ZONE")
@@ -27,7 +29,8 @@ def macros(database: str, schema: str, name: str, definition: Definition) -> Ite
     for number, signature in enumerate(definition.signatures):
         inner = f"{place}.{quote(f'{name}{number or str()}')}"
         names = [quote(argument.name) for argument in signature.arguments]
-        body = _of_python(definition, signature) if definition.language == "python" else f"({signature.body}\n)"
+        python = definition.language == "python"
+        body = _of_python(definition, signature) if python else f"({_expression(signature.body)}\n)"
         yield f"CREATE OR REPLACE MACRO {inner}({', '.join(names)}) AS {body}"
         cast = [f"CAST({quote(a.name)} AS {a.type})" for a in signature.arguments]
         heads = ", ".join(
@@ -60,8 +63,37 @@ def has_scopes(definition: Definition) -> bool:
     """Whether the body of a scalar function in SQL may have names of its own, as far as its tokens tell."""
     if definition.language != "sql" or definition.type != "scalar":
         return False
-    tokens = (token for signature in definition.signatures for token in tokenize(signature.body))
-    return any(token.word in ("from", "lambda") or token.text == "->" for token in tokens)
+    tokens = (token for signature in definition.signatures for token in tokenize(_expression(signature.body)))
+    return any(token.word in ("select", "from", "values", "lambda") or token.text == "->" for token in tokens)
+
+
+def _expression(body: str) -> str:
+    """The expression that a body is, or a SELECT of nothing but an expression; any other query as it is.
+
+    In a query of its own, DuckDB would compute ``count(*)`` as an argument in there, over its one row.
+    """
+    tokens = tokenize(body)
+    if not tokens or tokens[0].word != "select":
+        return body
+    rest = tokens[1:-2] if len(tokens) > 4 and tokens[-2].word == "as" else tokens[1:]
+    if not rest or any(token.word in _CLAUSES or token.text in (",", ";") for token in rest if token.depth == 0):
+        return body
+    if any(token.word in _SEVERAL_ROWS for token in rest):
+        return body
+    found = cut(body, rest[0].start, rest[-1].end)
+    try:
+        return found if len(duckdb.extract_statements(f"SELECT ({found}\n)")) == 1 else body
+    except duckdb.Error:
+        return body
+
+
+# fmt: off
+_CLAUSES = frozenset((
+    "from", "where", "group", "having", "qualify", "window", "order", "limit", "offset",
+    "fetch", "union", "except", "intersect", "distinct", "all", "using", "sample", "as",
+))
+# fmt: on
+_SEVERAL_ROWS = ("unnest", "unlist", "generate_subscripts")
 
 
 def _parameter(argument: Argument, *, typed: bool) -> str:

@@ -111,10 +111,11 @@ class InputPlanner:
         # In a fixed order, so that the same SQL gives the same job.
         for reference in _sorted(seen.functions):
             if (function := self.function(reference)) is not None:
-                if reference in seen.over_windows and function_sql.has_scopes(function[1].definition):
+                if reference in seen.over_groups and function_sql.has_scopes(function[1].definition):
                     raise SqlError(
-                        f"{reference.name}() is called with a window function as its argument, which would be computed in "
-                        "the function instead of here; compute it in a subquery, and call the function with its column"
+                        f"{reference.name}() is called with a window function as its argument, or an aggregate of no column, "
+                        "which would be computed in the function instead of here; compute it in a subquery, and call the "
+                        "function with its column"
                     )
                 self._add(*function, found)
         for reference in _sorted(seen.relations):

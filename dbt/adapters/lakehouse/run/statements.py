@@ -432,14 +432,15 @@ class Reads:
     """What a statement may read: relations, and whether it asks for the catalog itself (``information_schema``).
 
     ``exact`` says that DuckDB's parser named the relations; otherwise they are all names that could be one. ``functions``
-    are what it calls, DuckDB's own among them, ``over_windows`` those with a window function in an argument.
+    are what it calls, DuckDB's own among them, ``over_groups`` those with a window function, or an aggregate of no column, in
+    an argument.
     """
 
     relations: frozenset[Reference]
     catalog: bool
     exact: bool
     functions: frozenset[Reference] = frozenset()
-    over_windows: frozenset[Reference] = frozenset()
+    over_groups: frozenset[Reference] = frozenset()
 
 
 Rename = Callable[[Reference], tuple[str, str, str] | None]
@@ -529,10 +530,13 @@ def _named(sql: str) -> Reads:
         return _guess(sql)
     relations = {Reference.of(chain) for chain in catalog_sql.named_in_texts(sql)}
     functions: set[Reference] = set()
+    over_groups: set[Reference] = set()
     catalog = False
     for node in walk(tree):
         if node.get("function_name") and not node.get("is_operator"):
             functions.add(_function(node))
+            if (node.get("schema") or node["function_name"].lower() not in _builtin()) and _is_over_group(node):
+                over_groups.add(_function(node))
         if node.get("type") == "BASE_TABLE":
             reference = Reference(
                 database=node.get("catalog_name", ""), schema=node.get("schema_name", ""), name=node["table_name"]
@@ -550,15 +554,41 @@ def _named(sql: str) -> Reads:
         catalog=catalog,
         exact=True,
         functions=frozenset(functions),
-        over_windows=_over_windows(tree) if "WINDOW" in _syntax(sql) else frozenset(),
+        over_groups=frozenset(over_groups),
     )
 
 
-def _over_windows(tree: dict[str, Any]) -> frozenset[Reference]:
-    calls = (node for node in walk(tree) if node.get("type") == "FUNCTION" and not node.get("is_operator"))
-    return frozenset(
-        _function(call) for call in calls if any(inner.get("class") == "WINDOW" for inner in walk(call["children"]))
+@functools.cache
+def _builtin() -> dict[str, bool]:
+    """The names of DuckDB's functions, and which of them are aggregates."""
+    rows = parser().execute(
+        "SELECT lower(function_name), bool_or(function_type = 'aggregate') FROM duckdb_functions() GROUP BY ALL"
     )
+    return dict(rows.fetchall())
+
+
+def _is_over_group(call: dict[str, Any]) -> bool:
+    """Whether an argument is of several rows of the query around the call, and no column in it says of which query."""
+    return any(
+        inner.get("class") == "WINDOW"
+        or (
+            inner.get("type") == "FUNCTION"
+            and _builtin().get(inner["function_name"].lower(), False)
+            and not any(one.get("type") == "COLUMN_REF" for one in _beside_queries(inner["children"]))
+        )
+        for inner in _beside_queries(call.get("children"))
+    )
+
+
+def _beside_queries(node: Any) -> Iterator[dict[str, Any]]:
+    """All nodes of an expression, without those of queries in it."""
+    if isinstance(node, dict) and node.get("class") != "SUBQUERY":
+        yield node
+        for value in node.values():
+            yield from _beside_queries(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _beside_queries(value)
 
 
 def _function(node: dict[str, Any]) -> Reference:
