@@ -8,6 +8,7 @@ from typing import Any
 
 from dbt.adapters.base.relation import BaseRelation
 from dbt.adapters.contracts.relation import HasQuoting, RelationConfig, RelationType
+from dbt.adapters.factory import FACTORY
 from dbt_common.exceptions import CompilationError
 
 from dbt.adapters.lakehouse import external_sources, plugin_sources
@@ -36,11 +37,13 @@ class LakehouseRelation(BaseRelation):
             except ConfigError as error:
                 raise CompilationError(str(error)) from error
         relation = super().create_from(quoting, relation_config, **kwargs)
-        return relation._at_state(quoting) if type(relation_config).__name__ == "DeferRelation" else relation
+        deferred = type(relation_config).__name__ in ("DeferRelation", "DeferFunction")
+        return relation._at_state(quoting) if deferred else relation
 
     def _at_state(self, config: Any) -> LakehouseRelation:
         """What stands at the profile's ``state_ref``, where this is a relation of a state that was named with ``--state``."""
-        credentials: Any = getattr(config, "credentials", None)
+        # For functions, dbt gives a configuration of quoting alone.
+        credentials: Any = getattr(config, "credentials", None) or _credentials()
         if credentials is None or (self.database or "").lower() != credentials.database.lower():
             return self
         try:
@@ -73,3 +76,9 @@ class LakehouseRelation(BaseRelation):
         quoting = {"database": True, "schema": True, "identifier": True}
         name = called(entry.name) if isinstance(entry, FunctionEntry) else entry.name
         return cls.create(database=database, schema=entry.schema, identifier=name, type=kind, quote_policy=quoting)
+
+
+def _credentials() -> Any:
+    """Those of the process's adapter, if it has one by now."""
+    adapter: Any = FACTORY.adapters.get("lakehouse")
+    return adapter.config.credentials if adapter is not None else None

@@ -80,6 +80,14 @@ def test_one_of_each_is_cloned_and_then_lives_by_itself(shop: Shop) -> None:
 
 
 def test_what_stands_on_another_branch_is_cloned_from_there(shop: Shop) -> None:
+    shop.write(
+        {
+            "functions/rate.sql": "SELECT x * 10",
+            "functions/functions.yml": (
+                "functions: [{name: rate, arguments: [{name: x, data_type: bigint}], returns: {data_type: bigint}}]"
+            ),
+        }
+    )
     project(shop)
     with shop.lake() as lake:
         lake.catalog.create_ref("dev", RefKind.BRANCH, "main")
@@ -92,13 +100,15 @@ def test_what_stands_on_another_branch_is_cloned_from_there(shop: Shop) -> None:
     assert entries(shop, "dev") == entries(shop), "views included: what they read is theirs"
     shop.dbt(*clone, "--target", "mine", LAKEHOUSE_STATE_REF="main", LAKEHOUSE_BRANCH="dev")
     assert shop.rows("select id from mine.seen", "dev") == [(1,), (2,), (3,)]
-    shop.write({"models/leaf.sql": "{{ config(materialized='table') }} select count(*) as n from {{ ref('growing') }}"})
+    shop.models(leaf="select {{ function('rate') }}(count(*)) as n from {{ ref('growing') }}")
     shop.on_main("insert into shop.growing values (4, 'd')")
+    shop.write({"functions/rate.sql": "SELECT x * 100"})
+    shop.dbt("build", "--select", "rate")
     deferred = ("run", "--select", "leaf", "--defer", "--favor-state", "--state", "state")
     shop.dbt(*deferred, LAKEHOUSE_BRANCH="dev")
-    assert shop.rows("select n from leaf", "dev") == [(3,)]
+    assert shop.rows("select n from leaf", "dev") == [(30,)]
     shop.dbt(*deferred, LAKEHOUSE_BRANCH="dev", LAKEHOUSE_STATE_REF="main")
-    assert shop.rows("select n from leaf", "dev") == [(4,)]
+    assert shop.rows("select n from leaf", "dev") == [(400,)]
 
 
 def test_what_cannot_be_cloned_says_why(shop: Shop) -> None:
