@@ -1,5 +1,8 @@
 """``dbt.tests.adapter.persist_docs.test_persist_docs``."""
 
+from pathlib import Path
+
+import dbt.include.global_project
 import pytest
 from dbt.tests.adapter.persist_docs.test_persist_docs import (
     BasePersistDocs,
@@ -10,6 +13,12 @@ from dbt.tests.adapter.persist_docs.test_persist_docs import (
     BasePersistDocsQuotedDescriptionNotAppliedOnMismatch,
 )
 from dbt.tests.util import get_artifact, run_dbt, write_file
+
+_MACROS = Path(dbt.include.global_project.PACKAGE_PATH, "macros", "adapters", "persist_docs.sql")
+regards_quotes = pytest.mark.skipif(
+    "quote" not in _MACROS.read_text().partition("macro validate_doc_columns")[2],
+    reason="the installed dbt-adapters compares quoted columns without their case",
+)
 
 
 class TestPersistDocs(BasePersistDocs):
@@ -24,10 +33,12 @@ class TestPersistDocsAllColumnsMissing(BasePersistDocsAllColumnsMissing):
     pass
 
 
+@regards_quotes
 class TestPersistDocsQuotedColumnCaseSensitive(BasePersistDocsQuotedColumnCaseSensitive):
     pass
 
 
+@regards_quotes
 class TestPersistDocsQuotedDescriptionNotAppliedOnMismatch(BasePersistDocsQuotedDescriptionNotAppliedOnMismatch):
     pass
 
