@@ -320,6 +320,15 @@ def test_values_of_every_type_come_back_as_they_went(session: RunSession, kind: 
     assert found == rows(session, f"SELECT true, typeof(CAST({value} AS {kind}))")
 
 
+def test_a_python_function_without_arguments_is_called_for_every_row(session: RunSession):
+    code = "n = 0\ndef f(*given):\n    global n\n    n += 1\n    return n\n"
+    create(session, "each", python(code))
+    create(session, "fixed", python(code, volatility="deterministic"))
+    create(session, "given", python(code, ("x", "INT"), volatility="non-deterministic"))
+    counts = "count(DISTINCT each()), count(DISTINCT fixed()), count(DISTINCT given(1))"
+    assert rows(session, f"SELECT {counts} FROM range(5)") == [(5, 1, 5)]
+
+
 def test_an_aggregate_in_python_is_a_class(session: RunSession):
     create(session, "f", python(SUM, ("value", "DOUBLE", "1"), type="aggregate"))
     assert rows(session, "SELECT f(x), f() FROM range(4) t(x)") == [(36.0, 16.0)]

@@ -69,6 +69,14 @@ class Definition:
         """The name under which DuckDB knows the Python function behind the macros."""
         return f"__lakehouse_python_{self.identity}"
 
+    @property
+    def each_time(self) -> bool:
+        """Whether DuckDB must call it for every row, though the arguments are the same: because its author says so, or because
+        it has none, and nobody says that it gives the same each time.
+        """
+        unsaid = self.volatility is None and not any(signature.arguments for signature in self.signatures)
+        return self.volatility == "non-deterministic" or unsaid
+
 
 def to_raw(definition: Definition) -> dict[str, Any]:
     """A definition for JSON; what is not said is left out."""

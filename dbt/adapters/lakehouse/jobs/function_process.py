@@ -94,7 +94,7 @@ class FunctionProcesses:
             gives,
             type="arrow",
             null_handling="special",
-            side_effects=definition.volatility == "non-deterministic",
+            side_effects=definition.each_time,
         )
 
     def check(self, job: Job) -> None:

@@ -249,13 +249,12 @@ def _function(item: Input) -> dict[str, Any]:
     made, native = item.function, None
     if made.language == "python":
         takes, gives = function_sql.native_types(made)
-        kept = made.volatility != "non-deterministic"
         native = {
             **function_sql.specification(made),
             "native": made.native,
             "takes": takes,
             "gives": gives,
-            "kept": kept,
+            "kept": not made.each_time,
         }
     return {"function": [*function_sql.macros(item.database, item.schema, item.name, made)], "python": native}
 
