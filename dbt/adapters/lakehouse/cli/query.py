@@ -18,7 +18,7 @@ from dbt.adapters.lakehouse.cli.options import Command
 from dbt.adapters.lakehouse.cli.output import DIM, Column
 from dbt.adapters.lakehouse.cli.values import distinct, row_objects, to_text
 from dbt.adapters.lakehouse.cli.words import plural
-from dbt.adapters.lakehouse.errors import ConfigError, StorageError
+from dbt.adapters.lakehouse.errors import ConfigError, StorageError, UnsupportedType
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -129,7 +129,13 @@ def _write_binary(file: IO[bytes], table: pa.Table, kind: str, *, stream: bool) 
     import pyarrow.parquet as pq
 
     if kind == "parquet":
-        pq.write_table(table, file, compression="zstd")
+        try:
+            pq.write_table(table, file, compression="zstd")
+        except pa.ArrowNotImplementedError as error:
+            lost = ", ".join(repr(field.name) for field in table.schema if "interval" in str(field.type)) or "a column"
+            raise UnsupportedType(
+                f"{lost} cannot be written as Parquet ({error}); cast intervals to VARCHAR, or take --format arrow"
+            ) from error
         return
     # A pipe cannot be read from its end, where the file format has its index.
     make: Any = pa.ipc.new_stream if stream else pa.ipc.new_file
