@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +49,13 @@ def test_another_default_schema_is_refused(table: RunSession, text: str) -> None
     with pytest.raises(SqlError, match="name relations in full"):
         table.execute(f"{text}; delete from t")
     assert rows(table, "select count(*) from t") == [(4,)]
+
+
+@pytest.mark.parametrize("text", ["export database 'FOLDER'", "import database 'FOLDER'"])
+def test_a_database_that_would_lack_the_lake_is_refused(table: RunSession, tmp_path: Path, text: str) -> None:
+    with pytest.raises(SqlError, match="COPY a table TO a file"):
+        table.execute(text.replace("FOLDER", str(tmp_path / "all")))
+    assert not (tmp_path / "all").exists()
 
 
 def test_rollback_is_refused_before_anything_ran(table: RunSession) -> None:

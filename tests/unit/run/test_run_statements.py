@@ -96,6 +96,8 @@ def test_strange_sql_is_left_to_duckdb(text: str, head: str) -> None:
         ("COMMIT;", Kind.TRANSACTION),
         ("rollback", Kind.ROLLBACK),
         ("abort", Kind.ROLLBACK),
+        ("EXPORT DATABASE 'x' (format parquet)", Kind.DATABASE),
+        ("import database 'x'", Kind.DATABASE),
         ("set threads = 2", Kind.OTHER),
         ("attach 'x.db'", Kind.OTHER),
         ("copy (select 1) to 'x.csv'", Kind.OTHER),

@@ -758,6 +758,11 @@ def _refuse(kind: Kind) -> None:
         raise SqlError(
             "USE and SET schema are not supported: the target's schema is the default; name relations in full"
         )
+    if kind is Kind.DATABASE:
+        raise SqlError(
+            "EXPORT DATABASE and IMPORT DATABASE are not supported: the lake is no database of DuckDB's; "
+            "COPY a table TO a file, or create one from a file"
+        )
 
 
 _LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}

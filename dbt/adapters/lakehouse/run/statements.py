@@ -24,7 +24,7 @@ from dbt.adapters.lakehouse.run.tokens import Token, called_chains, cut, name_ch
 class Kind(enum.Enum):
     """What a statement does. OTHER runs in the worker's own DuckDB and does not concern the lake.
 
-    DEFINE (CREATE MACRO) does so too, but holds for the whole run.
+    DEFINE (CREATE MACRO) does so too, but holds for the whole run. DATABASE is EXPORT and IMPORT DATABASE.
     """
 
     SELECT = enum.auto()
@@ -48,6 +48,7 @@ class Kind(enum.Enum):
     TRANSACTION = enum.auto()
     ROLLBACK = enum.auto()
     USE = enum.auto()
+    DATABASE = enum.auto()
     DEFINE = enum.auto()
     OTHER = enum.auto()
 
@@ -120,6 +121,8 @@ def parse(sql: str) -> Statement:
         return Statement(kind=Kind.ROLLBACK, sql=sql)
     if word == "use" or (word == "set" and _SCHEMA_SETTINGS & {token.word for token in tokens[1:3]}):
         return Statement(kind=Kind.USE, sql=sql)
+    if word in ("export", "import") and len(tokens) > 1 and tokens[1].word == "database":
+        return Statement(kind=Kind.DATABASE, sql=sql)
     known = _BY_WORD.get(word)
     return known(_Reader(sql, tokens)) if known is not None else Statement(kind=Kind.OTHER, sql=sql)
 
