@@ -7,10 +7,11 @@ one that is still open: dbt was interrupted, or broke.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,10 @@ _RUNNING = (*_BUILDING, "seed", "snapshot", "test")
 _WRITING = (*_RUNNING, "run-operation", "clone")
 
 
+_under_way: dict[Invocation, int] = {}
+"""Those of this process whose nodes run, and the thread of each. A second one is a mistake of the program that dbt is used by."""
+
+
 class Invocation:
     """The run of one dbt command, or single statements where no command runs (each visible at once)."""
 
@@ -63,6 +68,9 @@ class Invocation:
         self._batch = threading.local()
         self._command = _current_command()
         self._said = " ".join(("dbt", *_command_words()))
+        self._disturbed = False
+        if self.in_command:
+            _disturb_others()
         # At once, so that git has answered when the first node writes.
         self._git = self._git_state() if self._command in _WRITING else None
         self.exported: dict[str, str] = {}
@@ -95,6 +103,29 @@ class Invocation:
             if self._run is None:
                 self._run = self._open_lake().open_run(self._request())
             return self._run
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """While nodes run. Raises ``DbtRuntimeError`` if another command was begun in this process meanwhile."""
+        _under_way[self] = threading.get_ident()
+        try:
+            yield
+        except Exception as error:
+            self._check_undisturbed(error)
+            raise
+        finally:
+            _under_way.pop(self, None)
+        self._check_undisturbed(None)
+
+    def _check_undisturbed(self, error: Exception | None) -> None:
+        if self._disturbed:
+            self.abandon("another command was begun in the same process")
+            raise DbtRuntimeError(_TWO_AT_ONCE.format(self._said)) from error
+
+    def disturb(self) -> str:
+        """Another command begins in another thread: this one must not publish. What was typed is answered."""
+        self._disturbed = True
+        return self._said
 
     @property
     def nodes(self) -> Mapping[str, Any]:
@@ -253,6 +284,7 @@ class Invocation:
         run = self._run
         if run is None:
             return
+        self._check_undisturbed(None)
         try:
             with dbt_errors():
                 commit = run.publish(self._nodes)
@@ -291,6 +323,22 @@ class Invocation:
         with self._lock:
             if not self.in_command:
                 self._run = None
+
+
+_TWO_AT_ONCE = (
+    "`{}` and another dbt command ran in this process at the same time, in two threads. dbt keeps what belongs to a command once "
+    "for a process, so that they would mix; nothing was published. Run one after the other, or each in a process of its own"
+)
+
+
+def _disturb_others() -> None:
+    """Raise ``DbtRuntimeError`` if nodes of another command run in this process.
+
+    By now dbt has taken away what that command goes on with, so that it ends too.
+    """
+    here = threading.get_ident()
+    for said in [other.disturb() for other, thread in list(_under_way.items()) if thread != here]:
+        raise DbtRuntimeError(_TWO_AT_ONCE.format(said))
 
 
 def _dbt_version() -> str:

@@ -106,12 +106,15 @@ def _run(original: Method, running: type, adapter_class: type[LakehouseAdapter])
     """A run that passed and could not be published leaves its results, too, where ``dbt retry`` looks for them."""
 
     def run(self: Any) -> Any:
-        try:
+        adapter = _adapter(self, adapter_class) if isinstance(self, running) else None
+        if adapter is None:
             return original(self)
+        try:
+            with adapter.invocation.running():
+                return original(self)
         except DbtRuntimeError as error:
-            adapter = _adapter(self, adapter_class) if isinstance(self, running) else None
             rounds = getattr(self, "rounds_by_lakehouse", None)
-            if adapter is not None and rounds is not None and adapter.invocation.refused is error:
+            if rounds is not None and adapter.invocation.refused is error:
                 rounds.leave_results()
             raise
 

@@ -56,6 +56,47 @@ for what in seen[4]:
 """
 
 
+AT_ONCE = """
+import threading
+from dbt.cli.main import dbtRunner
+
+began, over = threading.Event(), threading.Event()
+def heard(event):
+    if event.info.name == "LogStartLine":
+        began.set()
+        assert over.wait(60)
+
+first = []
+thread = threading.Thread(target=lambda: first.append(dbtRunner(callbacks=[heard]).invoke(["build"])))
+thread.start()
+assert began.wait(60)
+second = dbtRunner().invoke(["run", "--select", "b"])
+over.set()
+thread.join()
+for done in (first[0], second):
+    assert not done.success
+    assert "`dbt build` and another dbt command ran in this process at the same time" in str(done.exception), done
+"""
+
+
+def test_two_commands_at_once_in_a_process_publish_nothing(shop: Shop) -> None:
+    shop.models(a="select 1 as x", b="select 2 as x")
+    shop.python(AT_ONCE)
+    assert shop.tables() == {}
+    assert [run.status.value for run in shop.runs()] in ([], ["abandoned"])
+    shop.python(
+        "from dbt.cli.main import dbtRunner\n"
+        "import threading\n"
+        "for number in range(2):\n"
+        "    done = []\n"
+        "    thread = threading.Thread(target=lambda: done.append(dbtRunner().invoke(['build'])))\n"
+        "    thread.start()\n"
+        "    thread.join()\n"
+        "    assert done[0].success, done[0].exception\n"
+    )
+    assert set(shop.tables()) == {"shop.a", "shop.b"}
+
+
 def test_one_process_runs_dbt_many_times(shop: Shop) -> None:
     """Two projects in turn, each with a lake of its own: nothing is left of an invocation when the next one begins."""
     shop.models(a="select {{ env_var('WHICH_NUMBER', '0') }} as id")
