@@ -458,6 +458,10 @@ def _file(project: Project, node: Node, number: int) -> dict[str, str]:
     if how.startswith("python"):
         rows = PYTHON[node.query % len(PYTHON)]
         code = PYTHON_MODEL.format(rows=rows)
+        if how == "python_merge":
+            keyed = """.aggregate("id, max(v)::bigint as v, max(s) as s", "id")"""
+            code = code.replace('.project("id, v, s")', keyed)
+            code = code.replace(rows, f"({rows}){keyed}" if "union" in rows else rows)
         for mark, text in (("@pa@", pa), ("@pb@", pb), ("@n@", str(node.literal))):
             code = code.replace(mark, text)
         return {f"models/{node.name}.py": code + "# a remark\n" * (node.layout % 2)}
@@ -502,6 +506,9 @@ def _around(node: Node, query: str) -> str:
     # Rows that were taken from a table of itself grow; a handful is enough.
     if node.how == "append":
         query = f"select (count(*) % 5)::bigint as id, sum(v) % 100 as v, max(s) as s from ({query}\n) as grown"
+    # Of two rows with a key, any may be the one that is merged.
+    if node.how == "merge":
+        query = f"select id, max(v) as v, max(s) as s from ({query}\n) as keyed group by id"
     if node.how not in ("table", "view", "ephemeral") and node.filtered:
         query = (
             f"select * from ({query}\n) as q {{% if is_incremental() %}} where coalesce(q.v, 0) >= "

@@ -118,6 +118,7 @@ def test_what_a_computed_path_names_is_not_known_from_sources(built: Callable[..
     model = PythonSource(code=code + PYTHON_REST, path=str(tmp_path / "p.py"))
     assert built("", source, python=model, more_files=True).why_not == (
         "its code names open, which is not in the lake",
+        f"its code names {other}, which is not in the lake",
     )
     assert built("", source, other, python=model).why_not == ()
 
