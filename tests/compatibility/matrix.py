@@ -277,7 +277,7 @@ def main() -> int:
         )
         if not arguments:
             date = datetime.now(UTC).date().isoformat()
-            known[cell.name] = {"date": date, "versions": versions(cell), **result}
+            known[cell.name] = {"date": date, "versions": versions(cell), "tests": list(TESTS), **result}
             cells = {one.name: known[one.name] for one in CELLS if one.name in known}
             RESULTS.write_text(json.dumps({"tests": list(TESTS), "cells": cells}, indent=1) + "\n")
             subprocess.run([sys.executable, str(PAGE)], check=False)  # it tells of what it cannot write

@@ -20,11 +20,14 @@ def matrix_section(record: Path) -> str:
     if not record.exists():
         return ""
     lines, notes = [], []
-    for name, cell in json.loads(record.read_text())["cells"].items():
+    recorded = json.loads(record.read_text())
+    for name, cell in recorded["cells"].items():
         versions = cell["versions"]
         numbers = (cell["passed"], cell["failed"], cell["skipped"], cell["seconds"])
         shown = (versions["python"], versions["dbt-core"], versions["duckdb"], *numbers, cell["date"])
         lines.append("| " + " | ".join(map(str, shown)) + " |")
+        if cell["tests"] != recorded["tests"]:
+            notes.append(f"- {name}: an earlier choice of tests, without dbt's suite but for a few of its classes")
         notes += [f"- {name}: {why} ({count})" for why, count in cell.get("skipped_because", {}).items()]
         notes += [f"- {name}: failed {failure}" for failure in cell.get("failures", [])]
     skipped = "\nNot everything ran everywhere:\n\n" + "\n".join(notes) + "\n" if notes else ""

@@ -91,10 +91,14 @@ def test_versions_are_a_section_of_the_page(tmp_path):
     versions = {"python": "3.12.1", "dbt-core": "1.12.6", "duckdb": "2.0.0"}
     numbers = {"passed": 700, "failed": 1, "skipped": 2, "seconds": 240, "date": "2026-11-21"}
     told = {"failures": ["tests.test_a::test_one"], "skipped_because": {"no extension": 2}}
-    record.write_text(json.dumps({"cells": {"py3.12": {"versions": versions, **numbers, **told}}}))
+    whole = {"versions": versions, "tests": ["all"], **numbers, **told}
+    part = {"versions": versions, "tests": ["some"], **numbers}
+    record.write_text(json.dumps({"tests": ["all"], "cells": {"py3.12": whole, "py3.13": part}}))
     section = matrix_section(record)
     assert "| 3.12.1 | 1.12.6 | 2.0.0 | 700 | 1 | 2 | 240 | 2026-11-21 |" in section
     assert "- py3.12: no extension (2)" in section
+    assert "- py3.12: an earlier choice" not in section
+    assert "- py3.13: an earlier choice of tests" in section
     assert "- py3.12: failed tests.test_a::test_one" in section
 
 
